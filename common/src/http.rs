@@ -1,0 +1,165 @@
+//! What the HTTP daemon and its clients say to each other: plain JSON objects under `/api/firesteel/v1`.
+
+use crate::error::Error;
+use crate::id::{AppId, PluginHash, WorkerId};
+use crate::plugin::{Args, Descriptor};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// `POST /plugins` (the body is the file): what was stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginInfo {
+    /// Its name.
+    pub hash: PluginHash,
+    /// Its length.
+    pub bytes: u64,
+    /// What it says of itself.
+    pub descriptor: Descriptor,
+}
+
+/// `POST /applications`: what to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitRequest {
+    /// A name for lists; empty takes the entry point's.
+    #[serde(default)]
+    pub name: String,
+    /// The plugin, for an entry point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<PluginHash>,
+    /// The entry point; may be empty if the plugin has only one.
+    #[serde(default)]
+    pub entry: String,
+    /// Its arguments, by name.
+    #[serde(default)]
+    pub args: Args,
+    /// A SQL text, instead of a plugin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<String>,
+    /// The tables of the SQL text: Parquet files or directories by name.
+    #[serde(default)]
+    pub tables: BTreeMap<String, String>,
+    /// Where the driver runs.
+    #[serde(default)]
+    pub deploy_mode: DeployMode,
+    /// A second submission under the same key is the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+}
+
+/// Where the driver runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeployMode {
+    /// On a worker.
+    #[default]
+    Cluster,
+    /// Beside the submitting command.
+    Client,
+}
+
+/// The answer to a submission.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmitResponse {
+    /// The application.
+    pub app: AppId,
+    /// For client mode: what the driver needs to attach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_driver: Option<ClientDriver>,
+}
+
+/// What a driver beside the submitting command needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientDriver {
+    /// The attempt of the application.
+    pub attempt: u32,
+    /// The address of the master.
+    pub master: String,
+    /// The key of the application attempt, as hexadecimal digits.
+    pub key: String,
+}
+
+/// `GET /applications/{id}`, and an entry of `GET /applications`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AppStatus {
+    /// The application.
+    pub app: AppId,
+    /// Its name.
+    pub name: String,
+    /// Where it is in its life.
+    pub state: AppState,
+    /// Which attempt at its driver this is; 0 if none was made.
+    pub attempt: u32,
+    /// The worker that runs or ran the driver.
+    pub driver: Option<WorkerId>,
+    /// When it was submitted, in milliseconds since 1970.
+    pub submitted_ms: u64,
+    /// When it ended, in milliseconds since 1970.
+    pub ended_ms: Option<u64>,
+    /// Why it failed.
+    pub error: Option<Error>,
+    /// Bytes of its result, if it succeeded.
+    pub result_bytes: Option<u64>,
+}
+
+/// The life of an application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AppState {
+    /// Accepted; waits for room for its driver.
+    Waiting,
+    /// Its driver runs.
+    Running,
+    /// It ended with a result.
+    Succeeded,
+    /// It ended with an error.
+    Failed,
+    /// It was killed.
+    Killed,
+}
+
+impl AppState {
+    /// Whether it will not change any more.
+    pub fn is_final(self) -> bool {
+        matches!(self, AppState::Succeeded | AppState::Failed | AppState::Killed)
+    }
+}
+
+/// An entry of `GET /workers`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Its host name.
+    pub host: String,
+    /// The address of its data server.
+    pub address: String,
+    /// Task slots.
+    pub slots: u32,
+    /// Of these, free ones.
+    pub slots_free: u32,
+    /// Drivers on it.
+    pub drivers: u32,
+    /// Whether it is connected.
+    pub alive: bool,
+}
+
+/// `GET /applications/{id}/logs?from=N`: a piece of the output of its processes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPiece {
+    /// The offset to ask for next.
+    pub next: u64,
+    /// Whether bytes before this piece were dropped because the log was full.
+    pub truncated: bool,
+    /// Whether nothing will follow.
+    pub end: bool,
+    /// The text.
+    pub text: String,
+}
+
+/// The body of every answer with a status of 400 or more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// The error.
+    pub error: Error,
+}

@@ -1,0 +1,26 @@
+//! The shared words of Firesteel: what two processes, or two rooms, say to each other.
+//!
+//! Here are ids, the waist ([`graph::JobGraph`] and [`job::JobRunner`]), blocks and segments, the event log,
+//! the plugin descriptor, errors with their codes, the configuration, and the protocol.
+//!
+//! What is *not* here, on purpose: files, sockets, clocks, threads, any async runtime. Whoever needs one of
+//! these gets it from the room that owns it, so that a job's crate, the scheduler and the simulator can all
+//! depend on this one and still compile in seconds.
+#![warn(missing_docs)]
+
+pub mod block;
+pub mod bytes;
+pub mod config;
+pub mod error;
+pub mod event;
+pub mod graph;
+pub mod http;
+pub mod id;
+pub mod job;
+pub mod plugin;
+pub mod protocol;
+pub mod task;
+pub mod time;
+
+pub use bytes::Payload;
+pub use error::{Error, ErrorCode, Result};

@@ -1,0 +1,249 @@
+//! Between master and worker.
+
+use crate::block::MapStatus;
+use crate::bytes::Payload;
+use crate::error::Error;
+use crate::event::FetchCause;
+use crate::graph::{ReadRange, TaskCode};
+use crate::id::{AppAttemptId, DatasetId, Epoch, Incarnation, StageId, TaskId, WorkerId};
+use crate::plugin::Args;
+use crate::task::TaskReport;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What the master tells a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// The answer to `Register`.
+    Registered {
+        /// The worker's id.
+        worker: WorkerId,
+        /// The master's epoch.
+        epoch: Epoch,
+        /// How often to send a heartbeat, in milliseconds.
+        heartbeat_ms: u64,
+    },
+    /// The worker cannot be had; the link closes after this.
+    Refused(Error),
+    /// Start a driver.
+    StartDriver(DriverLaunch),
+    /// Stop a driver: SIGTERM, then SIGKILL.
+    KillDriver(AppAttemptId),
+    /// Run tasks.
+    LaunchTasks(TaskLaunches),
+    /// Where map outputs are now; for readers that wait and for those that will ask.
+    InputsChanged {
+        /// Whose they are.
+        app: AppAttemptId,
+        /// The shuffle map stage.
+        stage: StageId,
+        /// The new places, by map partition.
+        places: Vec<(u32, MapPlace)>,
+    },
+    /// Stop these attempts; each is reported as killed unless it ended before.
+    KillTasks(Vec<TaskId>),
+    /// Free what was kept of these.
+    Free {
+        /// Whose they are.
+        app: AppAttemptId,
+        /// Map outputs of these stages, and results.
+        stages: Vec<StageId>,
+        /// Cached partitions of these datasets.
+        datasets: Vec<DatasetId>,
+    },
+    /// Free single map outputs (an attempt that lost, or one that was replaced).
+    FreeOutputs(Vec<TaskId>),
+    /// The application attempt is over: stop its executor and free everything of it.
+    EndApp(AppAttemptId),
+}
+
+/// A driver to be started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DriverLaunch {
+    /// The application attempt.
+    pub app: AppAttemptId,
+    /// What it runs.
+    pub program: DriverProgram,
+}
+
+/// What a driver runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum DriverProgram {
+    /// An entry point of a plugin.
+    Plugin {
+        /// The plugin.
+        plugin: crate::id::PluginHash,
+        /// The entry point.
+        entry: String,
+        /// Its arguments.
+        args: Args,
+    },
+    /// A SQL text over named tables.
+    Sql {
+        /// The text: statements separated by semicolons; the last one's rows are the result.
+        text: String,
+        /// Parquet files or directories by table name.
+        tables: BTreeMap<String, String>,
+    },
+}
+
+/// Tasks of one application for one worker, and what it needs to know about their stages. Complete: a worker
+/// never has to ask the master about a task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskLaunches {
+    /// Whose tasks they are.
+    pub app: AppAttemptId,
+    /// Stages of these tasks that were not sent to this worker before.
+    pub stages: Vec<Arc<StageCode>>,
+    /// Map outputs that these tasks read and that were not sent to this worker before.
+    pub inputs: Vec<Arc<InputTable>>,
+    /// The tasks.
+    pub tasks: Vec<TaskLaunch>,
+}
+
+/// What all tasks of a stage have in common.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageCode {
+    /// The stage.
+    pub stage: StageId,
+    /// Its name.
+    pub name: String,
+    /// Which engine runs it.
+    pub code: TaskCode,
+    /// What the engine knows of it.
+    pub payload: Payload,
+    /// The stages that it reads, in order.
+    pub inputs: Vec<StageId>,
+    /// How many segments each task writes; 0 for a result stage.
+    pub reducers: u32,
+}
+
+/// Where the map outputs of a stage are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InputTable {
+    /// The shuffle map stage.
+    pub stage: StageId,
+    /// By map partition; `None` if it is not there (yet, or no longer).
+    pub places: Vec<Option<MapPlace>>,
+}
+
+/// Where one map output is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapPlace {
+    /// Who holds it.
+    pub worker: WorkerId,
+    /// The address of its data server, `host:port`.
+    pub address: Arc<str>,
+    /// The attempt that wrote it.
+    pub attempt: u32,
+}
+
+/// One task to be run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskLaunch {
+    /// The attempt.
+    pub task: TaskId,
+    /// What is particular to it.
+    pub payload: Payload,
+    /// What it reads of each input of its stage, in order.
+    pub reads: Vec<Vec<ReadRange>>,
+    /// Workers that hold cached partitions that it reads, with their data servers' addresses.
+    pub cached: Vec<CachedPlace>,
+}
+
+/// Where a cached partition is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CachedPlace {
+    /// The dataset.
+    pub dataset: DatasetId,
+    /// Its partition.
+    pub partition: u32,
+    /// Who holds it.
+    pub worker: WorkerId,
+    /// The address of its data server, `host:port`.
+    pub address: Arc<str>,
+}
+
+/// What a worker tells the master, with what fences it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FromWorker {
+    /// The epoch of the registration that this belongs to; 0 for `Register`.
+    pub epoch: Epoch,
+    /// The worker process.
+    pub incarnation: Incarnation,
+    /// The message.
+    pub message: ToMaster,
+}
+
+/// The message of a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToMaster {
+    /// The first message of a link.
+    Register(Registration),
+    /// It lives.
+    Heartbeat,
+    /// Attempts that ended.
+    TasksFinished(Vec<TaskReport>),
+    /// A running reader found an input gone, and waits.
+    FetchFailed {
+        /// The reader.
+        task: TaskId,
+        /// The stage whose output it wanted.
+        stage: StageId,
+        /// The map partition.
+        map: u32,
+        /// Who should have had it, and which attempt of it.
+        place: Option<MapPlace>,
+        /// What was wrong.
+        cause: FetchCause,
+    },
+    /// The executor of an application died, and with it these attempts.
+    ExecutorLost {
+        /// The application attempt.
+        app: AppAttemptId,
+        /// How it died, in words.
+        reason: String,
+        /// The attempts that ran in it.
+        tasks: Vec<TaskId>,
+    },
+    /// A driver process ended (its outcome comes over its own link, or not at all).
+    DriverExited {
+        /// The application attempt.
+        app: AppAttemptId,
+        /// How it ended, in words.
+        reason: String,
+    },
+    /// Lines that a driver or an executor of an application has printed.
+    Output {
+        /// The application attempt.
+        app: AppAttemptId,
+        /// Who printed it: `driver`, or `executor on worker-N`.
+        source: String,
+        /// The bytes.
+        bytes: Payload,
+    },
+}
+
+/// What a worker says when it (re)connects.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Registration {
+    /// The id it was given by this or an earlier epoch, if any.
+    pub worker: Option<WorkerId>,
+    /// The host name for locality.
+    pub host: String,
+    /// The address of its data server, `host:port`.
+    pub address: String,
+    /// Task slots.
+    pub slots: u32,
+    /// How many drivers it runs at most.
+    pub drivers_max: u32,
+    /// The budget of its block store in bytes.
+    pub memory: u64,
+    /// The drivers it runs.
+    pub drivers: Vec<AppAttemptId>,
+    /// The attempts that run in its executors.
+    pub running: Vec<TaskId>,
+    /// The map outputs it holds.
+    pub outputs: Vec<(TaskId, MapStatus)>,
+}

@@ -1,0 +1,96 @@
+//! Everything that can happen to a worker, and everything it may want done. The shell keeps descriptors, sockets
+//! and processes; here are only their names.
+
+use firesteel_common::block::BlockId;
+use firesteel_common::error::Error;
+use firesteel_common::id::{AppAttemptId, PluginHash};
+use firesteel_common::protocol::executor::{ExecutorSetup, FromExecutor, ToExecutor};
+use firesteel_common::protocol::worker::{DriverLaunch, FromWorker, ToWorker};
+
+/// A fact that reached the worker.
+#[derive(Clone, Debug)]
+pub enum WorkerEvent {
+    /// A connection to the master stands: register.
+    MasterConnected,
+    /// It is gone; the shell dials again by itself.
+    MasterLost,
+    /// The master said something.
+    FromMaster(ToWorker),
+    /// A plugin is on this machine, at this path.
+    PluginReady {
+        /// Which.
+        plugin: PluginHash,
+        /// Its path, or why it could not be had.
+        path: Result<String, Error>,
+    },
+    /// An executor said something. A block that came with it is in the store already, sealed
+    /// (`MapOutput`, `ResultBlock`, `Store`).
+    FromExecutor {
+        /// Whose executor.
+        app: AppAttemptId,
+        /// What.
+        message: FromExecutor,
+    },
+    /// An executor process ended; its last messages were delivered before.
+    ExecutorExited {
+        /// Whose.
+        app: AppAttemptId,
+        /// How, in words.
+        reason: String,
+    },
+    /// A driver process ended.
+    DriverExited {
+        /// Whose.
+        app: AppAttemptId,
+        /// How, in words.
+        reason: String,
+    },
+    /// A driver or an executor has printed something.
+    Output {
+        /// Whose.
+        app: AppAttemptId,
+        /// `driver` or `executor`.
+        source: String,
+        /// The bytes.
+        bytes: firesteel_common::Payload,
+    },
+    /// Blocks that were dropped by the store itself, or found damaged.
+    BlocksLost(Vec<BlockId>),
+    /// Time has passed. Sent at least every 100 ms of real time.
+    Tick,
+}
+
+/// What the worker wants done.
+#[derive(Clone, Debug)]
+pub enum WorkerEffect {
+    /// Send a message to the master; dropped if there is no connection.
+    Send(FromWorker),
+    /// Make a plugin available on this machine, then say [`WorkerEvent::PluginReady`].
+    FetchPlugin(PluginHash),
+    /// Start the executor process of an application.
+    StartExecutor(ExecutorSetup),
+    /// Send a message to an executor; dropped if it does not run.
+    SendExecutor {
+        /// Whose.
+        app: AppAttemptId,
+        /// What. The shell adds the descriptors: for [`ToExecutor::Block`] it opens the block first.
+        message: ToExecutor,
+    },
+    /// Stop an executor process, with all its children.
+    StopExecutor(AppAttemptId),
+    /// Start a driver process; `plugin` is the path of its plugin.
+    StartDriver {
+        /// What.
+        launch: DriverLaunch,
+        /// The path of the plugin on this machine.
+        plugin: Option<String>,
+    },
+    /// Stop a driver process: SIGTERM, then SIGKILL.
+    StopDriver(AppAttemptId),
+    /// Free blocks. Readers that hold a descriptor keep what they have.
+    FreeBlocks(Vec<BlockId>),
+    /// Free all blocks and directories of an application attempt.
+    FreeApp(AppAttemptId),
+    /// The master refuses this worker for good: say why and exit.
+    Exit(Error),
+}
