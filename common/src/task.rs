@@ -102,8 +102,8 @@ pub struct TaskDescription {
     pub task_payload: Payload,
     /// How many segments its output needs; 0 for a result task.
     pub reducers: u32,
-    /// What it reads of each input of its stage, in the stage's order; `None` for an input that it may have to
-    /// do without (see [`crate::graph::StageInput::unless_cached`]) until it asks.
+    /// What it reads of each input of its stage, in the stage's order. An input marked
+    /// [`crate::graph::StageInput::unless_cached`] may never be computed if the task does not ask for it.
     pub inputs: Vec<Vec<ReadRange>>,
 }
 
