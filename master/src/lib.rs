@@ -1,1 +1,12 @@
-//! master
+//! The control plane: one process that accepts applications, places their work, and tells how they are.
+//!
+//! Every decision is made by `firesteel-scheduler`; this room is its shell: links, the journal, the HTTP daemon,
+//! logs and event logs. It never loads a plugin, never touches a row, and knows nothing of SQL.
+#![warn(missing_docs)]
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "tests"))]
+
+mod options;
+mod run;
+
+pub use options::{MasterOptions, MasterState, read_state, read_token};
+pub use run::run_master;
