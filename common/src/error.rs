@@ -103,6 +103,10 @@ error_codes! {
     Io = "IO", Retryable;
     /// A broken promise of Firesteel itself.
     Internal = "INTERNAL", Bug;
+    /// More is waiting than may wait; the message says what.
+    QueueFull = "QUEUE_FULL", Retryable;
+    /// Something that is asked of an application before its end.
+    NotFinished = "NOT_FINISHED", Retryable;
 }
 
 /// Who can do something about an error.
