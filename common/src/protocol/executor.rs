@@ -3,7 +3,7 @@
 
 use crate::block::{BlockId, MapStatus};
 use crate::event::FetchCause;
-use crate::id::{AppAttemptId, StageId, TaskId, WorkerId};
+use crate::id::{AppAttemptId, DatasetId, StageId, TaskId, WorkerId};
 use crate::protocol::worker::{MapPlace, TaskLaunches};
 use crate::task::TaskReport;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ pub enum ToExecutor {
     Forget {
         /// Stages.
         stages: Vec<StageId>,
+        /// Datasets.
+        datasets: Vec<DatasetId>,
     },
     /// The answer to `OpenBlock`.
     Block {
