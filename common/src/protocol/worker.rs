@@ -1,6 +1,6 @@
 //! Between master and worker.
 
-use crate::block::MapStatus;
+use crate::block::{BlockId, MapStatus};
 use crate::bytes::Payload;
 use crate::error::Error;
 use crate::event::FetchCause;
@@ -226,7 +226,7 @@ pub enum ToMaster {
 }
 
 /// What a worker says when it (re)connects.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Registration {
     /// The id it was given by this or an earlier epoch, if any.
     pub worker: Option<WorkerId>,
@@ -242,8 +242,14 @@ pub struct Registration {
     pub memory: u64,
     /// The drivers it runs.
     pub drivers: Vec<AppAttemptId>,
-    /// The attempts that run in its executors.
+    /// The attempts that run in its executors, and those whose report is kept until this registration is
+    /// answered.
     pub running: Vec<TaskId>,
     /// The map outputs it holds.
     pub outputs: Vec<(TaskId, MapStatus)>,
+    /// The cached partitions it holds.
+    pub cached: Vec<BlockId>,
+    /// Every application attempt of which it keeps anything (an executor, blocks, tables of inputs), so that the
+    /// master can end those that are over: an `EndApp` may have been lost with a connection.
+    pub apps: Vec<AppAttemptId>,
 }

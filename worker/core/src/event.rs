@@ -3,7 +3,7 @@
 
 use firesteel_common::block::BlockId;
 use firesteel_common::error::Error;
-use firesteel_common::id::{AppAttemptId, PluginHash};
+use firesteel_common::id::{AppAttemptId, PluginHash, WorkerId};
 use firesteel_common::protocol::executor::{ExecutorSetup, FromExecutor, ToExecutor};
 use firesteel_common::protocol::worker::{DriverLaunch, FromWorker, ToWorker};
 
@@ -24,7 +24,8 @@ pub enum WorkerEvent {
         path: Result<String, Error>,
     },
     /// An executor said something. A block that came with it is in the store already, sealed
-    /// (`MapOutput`, `ResultBlock`, `Store`).
+    /// (`MapOutput`, `ResultBlock`, `Store`). A `Store` that the store had no room for does not come here: the
+    /// shell answers it with [`ToExecutor::Stored`] itself.
     FromExecutor {
         /// Whose executor.
         app: AppAttemptId,
@@ -75,6 +76,18 @@ pub enum WorkerEffect {
         app: AppAttemptId,
         /// What. The shell adds the descriptors: for [`ToExecutor::Block`] it opens the block first.
         message: ToExecutor,
+    },
+    /// Dial the data server of another worker as a reader of this application, and answer its executor with
+    /// [`ToExecutor::Peer`] and the socket (or with `connected: false`).
+    ConnectPeer {
+        /// Whose executor asked.
+        app: AppAttemptId,
+        /// Its request.
+        request: u64,
+        /// The peer.
+        worker: WorkerId,
+        /// The peer's address.
+        address: String,
     },
     /// Stop an executor process, with all its children.
     StopExecutor(AppAttemptId),

@@ -1,0 +1,173 @@
+//! What a worker keeps of one application attempt: its executor, its attempts, its blocks, and everything that a
+//! new executor would have to be told again.
+
+use firesteel_common::block::{BlockId, BlockKind, MapStatus};
+use firesteel_common::event::FetchCause;
+use firesteel_common::id::{AppAttemptId, PluginHash, StageId, TaskId};
+use firesteel_common::protocol::executor::OpenedBlock;
+use firesteel_common::protocol::worker::{InputTable, MapPlace, StageCode, TaskLaunch};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Where an executor is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Executor {
+    /// There is none.
+    #[default]
+    Absent,
+    /// Its plugin is under way.
+    Fetching(PluginHash),
+    /// It was started, or will be when its predecessor has ended.
+    Starting,
+    /// It takes tasks.
+    Ready,
+}
+
+/// A fetch failure that nobody has answered: the reader waits.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Unanswered {
+    pub(crate) place: Option<MapPlace>,
+    pub(crate) cause: FetchCause,
+}
+
+/// One application attempt on this worker.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct App {
+    pub(crate) executor: Executor,
+    /// The plugin that the executor has loaded.
+    pub(crate) plugin: Option<PluginHash>,
+    pub(crate) stages: BTreeMap<StageId, Arc<StageCode>>,
+    pub(crate) inputs: BTreeMap<StageId, Arc<InputTable>>,
+    /// Of these, what the present executor was told.
+    pub(crate) told_stages: BTreeSet<StageId>,
+    pub(crate) told_inputs: BTreeSet<StageId>,
+    /// Attempts that wait for the executor. Bounded by what the master launches.
+    pub(crate) queued: Vec<TaskLaunch>,
+    /// Attempts that the executor was told to run and has not reported.
+    pub(crate) running: BTreeSet<TaskId>,
+    /// By reader, stage and map partition.
+    pub(crate) unanswered: BTreeMap<(TaskId, StageId, u32), Unanswered>,
+    /// Map outputs by the attempt that wrote them.
+    pub(crate) outputs: BTreeMap<TaskId, MapStatus>,
+    /// Results and cached partitions, with their lengths.
+    pub(crate) blocks: BTreeMap<BlockId, u64>,
+    /// Execution memory that its executor has, in bytes.
+    pub(crate) granted: u64,
+}
+
+impl App {
+    /// What is known of a block, if it is held.
+    pub(crate) fn find(&self, block: &BlockId) -> Option<OpenedBlock> {
+        match output_of(block) {
+            Some(task) => self.outputs.get(&task).map(|status| OpenedBlock {
+                bytes: status.bytes(),
+                status: Some(status.clone()),
+            }),
+            None => self.blocks.get(block).map(|bytes| OpenedBlock {
+                bytes: *bytes,
+                status: None,
+            }),
+        }
+    }
+
+    /// Whether the attempt waits or runs here.
+    pub(crate) fn knows(&self, task: &TaskId) -> bool {
+        self.running.contains(task) || self.queued.iter().any(|launch| launch.task == *task)
+    }
+
+    /// Takes away what one attempt has left here; its blocks are to be freed.
+    pub(crate) fn take_blocks_of(&mut self, task: &TaskId) -> Vec<BlockId> {
+        let mut taken: Vec<BlockId> = self
+            .outputs
+            .remove(task)
+            .map(|_| output_block(task))
+            .into_iter()
+            .collect();
+        let result = result_block(task);
+        taken.extend(self.blocks.remove(&result).map(|_| result));
+        taken
+    }
+
+    /// Every block that is held.
+    pub(crate) fn all_blocks(&self) -> impl Iterator<Item = BlockId> {
+        self.outputs
+            .keys()
+            .map(output_block)
+            .chain(self.blocks.keys().copied())
+    }
+}
+
+/// The map output that an attempt writes.
+pub(crate) fn output_block(task: &TaskId) -> BlockId {
+    let TaskId {
+        app,
+        stage,
+        partition,
+        attempt,
+    } = *task;
+    BlockId {
+        app,
+        kind: BlockKind::MapOutput {
+            stage,
+            partition,
+            attempt,
+        },
+    }
+}
+
+/// The result that an attempt writes if it is large.
+pub(crate) fn result_block(task: &TaskId) -> BlockId {
+    let TaskId {
+        app,
+        stage,
+        partition,
+        attempt,
+    } = *task;
+    BlockId {
+        app,
+        kind: BlockKind::Result {
+            stage,
+            partition,
+            attempt,
+        },
+    }
+}
+
+/// The attempt that wrote a map output; `None` for other blocks.
+pub(crate) fn output_of(block: &BlockId) -> Option<TaskId> {
+    match block.kind {
+        BlockKind::MapOutput {
+            stage,
+            partition,
+            attempt,
+        } => Some(TaskId {
+            app: block.app,
+            stage,
+            partition,
+            attempt,
+        }),
+        _ => None,
+    }
+}
+
+/// The attempt that wrote a result; `None` for other blocks.
+pub(crate) fn result_of(block: &BlockId) -> Option<TaskId> {
+    match block.kind {
+        BlockKind::Result {
+            stage,
+            partition,
+            attempt,
+        } => Some(TaskId {
+            app: block.app,
+            stage,
+            partition,
+            attempt,
+        }),
+        _ => None,
+    }
+}
+
+/// Whether a task, as named by somebody, is one of this application.
+pub(crate) fn is_of(app: AppAttemptId, task: &TaskId) -> bool {
+    task.app == app
+}
