@@ -1,0 +1,99 @@
+//! What may be asked of the scheduler from outside, for the HTTP daemon and the tests. Read-only.
+
+use crate::Scheduler;
+use firesteel_common::http::AppState;
+use firesteel_common::id::{AppAttemptId, AppId, WorkerId};
+
+/// An application that has no durable outcome yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppView {
+    /// Which.
+    pub app: AppId,
+    /// [`AppState::Waiting`] or [`AppState::Running`].
+    pub state: AppState,
+    /// The attempt at its driver that waits or runs.
+    pub attempt: u32,
+    /// The worker that runs the driver; `None` while it waits, and in client mode.
+    pub driver: Option<WorkerId>,
+}
+
+/// A worker that is not lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerView {
+    /// Which.
+    pub id: WorkerId,
+    /// Its host name.
+    pub host: String,
+    /// The address of its data server.
+    pub address: String,
+    /// Task slots.
+    pub slots: u32,
+    /// Of these, free ones.
+    pub free: u32,
+    /// Drivers on it.
+    pub drivers: u32,
+    /// Whether it is connected (a worker may come back after its connection closed).
+    pub alive: bool,
+}
+
+/// What the scheduler has counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages that were dropped because of an old epoch or incarnation, or an unknown connection.
+    pub fenced: u64,
+    /// Reports of attempts that were given up before.
+    pub stale: u64,
+    /// Attempts that were started.
+    pub launched: u64,
+    /// Attempts that succeeded, and whose work is used.
+    pub finished: u64,
+    /// Workers that were lost.
+    pub workers_lost: u64,
+}
+
+impl Scheduler {
+    /// All applications without a durable outcome, in the order of their submission.
+    pub fn apps(&self) -> Vec<AppView> {
+        Vec::new()
+    }
+
+    /// One application; `None` if it is unknown or has ended.
+    pub fn app(&self, app: AppId) -> Option<AppView> {
+        self.apps().into_iter().find(|view| view.app == app)
+    }
+
+    /// Whether this is the attempt at an application's driver that may talk to the master.
+    pub fn is_current(&self, app: AppAttemptId) -> bool {
+        self.app(app.app).is_some_and(|view| view.attempt == app.attempt)
+    }
+
+    /// How many applications wait for a driver place.
+    pub fn waiting(&self) -> usize {
+        self.apps().iter().filter(|view| view.state == AppState::Waiting).count()
+    }
+
+    /// All workers that are not lost, in the order of their ids.
+    pub fn workers(&self) -> Vec<WorkerView> {
+        Vec::new()
+    }
+
+    /// The address of a worker's data server, `host:port`.
+    pub fn worker_address(&self, _worker: WorkerId) -> Option<String> {
+        None
+    }
+
+    /// Task slots of all connected workers.
+    pub fn slots(&self) -> u32 {
+        self.workers().iter().filter(|view| view.alive).map(|view| view.slots).sum()
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> Counters {
+        Counters::default()
+    }
+
+    /// Whether nothing is kept about an application.
+    pub fn is_empty_of(&self, app: AppId) -> bool {
+        self.app(app).is_none()
+    }
+}
