@@ -262,19 +262,23 @@ pub struct MapStatus {
 impl MapStatus {
     /// Where the segments of `reducers` lie in the file: offset and length in bytes.
     pub fn span(&self, reducers: std::ops::Range<u32>) -> (u64, u64) {
-        let sum = |stats: &[SegmentStat]| stats.iter().map(|stat| stat.bytes).sum();
         let end = (reducers.end as usize).min(self.segments.len());
         let start = (reducers.start as usize).min(end);
-        (sum(&self.segments[..start]), sum(&self.segments[start..end]))
+        (sum_bytes(&self.segments[..start]), sum_bytes(&self.segments[start..end]))
     }
 
     /// Bytes of the whole output.
     pub fn bytes(&self) -> u64 {
-        self.segments.iter().map(|stat| stat.bytes).sum()
+        sum_bytes(&self.segments)
     }
 
     /// Whether a second run of the task has written the same (statistics aside).
     pub fn same_output(&self, other: &MapStatus) -> bool {
         self.segments == other.segments
     }
+}
+
+/// Saturates: the numbers come from a process that runs user code.
+fn sum_bytes(stats: &[SegmentStat]) -> u64 {
+    stats.iter().fold(0, |sum: u64, stat| sum.saturating_add(stat.bytes))
 }

@@ -157,7 +157,8 @@ fn next_record(rest: &mut &[u8]) -> Result<EntryRecord, Error> {
     if magic != RECORD_MAGIC {
         return Err(invalid("a record does not begin with its magic bytes".into()));
     }
-    let (len, after) = after.split_first_chunk::<4>().ok_or_else(|| invalid("a record is cut short".into()))?;
+    let (len, after) =
+        after.split_first_chunk::<4>().ok_or_else(|| invalid("a record is cut short".into()))?;
     let len = u32::from_le_bytes(*len) as usize;
     if len > RECORD_LEN_MAX {
         return Err(invalid(format!("a record claims {len} bytes")));
@@ -174,8 +175,8 @@ fn check_abi(text: &[u8]) -> Result<(), Error> {
     struct Version {
         abi: u32,
     }
-    let version: Version =
-        serde_json::from_slice(text).map_err(|cause| invalid(format!("a record has no ABI version: {cause}")))?;
+    let version: Version = serde_json::from_slice(text)
+        .map_err(|cause| invalid(format!("a record has no ABI version: {cause}")))?;
     if version.abi == ABI_VERSION {
         return Ok(());
     }
@@ -203,7 +204,11 @@ impl EntryPoint {
         for arg in &self.args {
             match args.get(&arg.name) {
                 Some(text) if !arg.kind.accepts(text) => {
-                    return Err(bad(format!("argument '{}': '{text}' is not {}", arg.name, arg.kind.words())));
+                    return Err(bad(format!(
+                        "argument '{}': '{text}' is not {}",
+                        arg.name,
+                        arg.kind.words()
+                    )));
                 }
                 None if !arg.optional => return Err(bad(format!("argument '{}' is missing", arg.name))),
                 _ => {}

@@ -79,7 +79,11 @@ impl Greeting {
             4 => Role::Reader(app),
             _ => return None,
         };
-        (*magic == GREETING_MAGIC).then_some(Self { version: u32::from_le_bytes(*version), role, nonce: *nonce })
+        (*magic == GREETING_MAGIC).then_some(Self {
+            version: u32::from_le_bytes(*version),
+            role,
+            nonce: *nonce,
+        })
     }
 }
 

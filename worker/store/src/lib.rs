@@ -1,1 +1,16 @@
-//! worker/store
+//! Blocks in sealed memory: what a worker keeps for its applications, and how anybody maps it.
+//!
+//! A block is a memfd whose filler has unmapped it and which was sealed before it counts; from then on nobody,
+//! its filler included, can change or shorten it. Here is no protocol and no policy beyond the budget; the
+//! worker's decisions are in `worker/core`.
+#![warn(missing_docs)]
+
+mod memfd;
+mod segment;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use memfd::{Mapped, create_memfd, map_sealed, seal};
+pub use segment::{compress, decompress};
+pub use store::BlockStore;

@@ -1,0 +1,171 @@
+//! The serving end: one thread for each connection, which answers one request after the other.
+
+use super::{BlockSource, OpenBlock};
+use crate::frame::{encode_frame, lost, read_frame};
+use crate::key::Key;
+use crate::listener::Listener;
+use firesteel_common::block::MapStatus;
+use firesteel_common::error::{Error, ErrorCode, Result};
+use firesteel_common::id::AppAttemptId;
+use firesteel_common::protocol::data::{BlockReply, BlockRequest, DATA_FRAME_LEN_MAX};
+use firesteel_common::protocol::hello::Role;
+use parking_lot::Mutex;
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+use std::collections::BTreeMap;
+use std::io::BufReader;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a reader may take none of the bytes that it asked for.
+const READER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest request.
+const REQUEST_LEN_MAX: usize = 4 * 1024;
+/// Bytes of one call of sendfile.
+const SEND_LEN: u64 = 8 * 1024 * 1024;
+
+/// A data server. It serves the blocks of an application to who proves the key of that application, and all to
+/// who proves the cluster secret as a fetcher.
+pub struct DataServer {
+    listener: Listener,
+    connections: Arc<Connections>,
+}
+
+/// The open connections, so that they can be closed.
+#[derive(Default)]
+struct Connections {
+    open: Mutex<(u64, BTreeMap<u64, Arc<TcpStream>>)>,
+}
+
+impl DataServer {
+    /// Serves the blocks of `source` at `listener`; `key` is the cluster secret.
+    ///
+    /// # Errors
+    /// `IO` if no thread can be had.
+    pub fn start(listener: TcpListener, key: Key, source: Arc<dyn BlockSource>) -> Result<DataServer> {
+        let connections = Arc::new(Connections::default());
+        let key_for = move |role| match role {
+            Role::Fetcher => Some(key.clone()),
+            Role::Reader(app) => Some(key.for_app(app)),
+            Role::Master | Role::Worker | Role::Driver(_) => None,
+        };
+        let serve = {
+            let connections = connections.clone();
+            move |stream: TcpStream, role: Role| {
+                let only = match role {
+                    Role::Reader(app) => Some(app),
+                    _ => None,
+                };
+                let stream = Arc::new(stream);
+                let id = connections.add(&stream);
+                if let Err(error) = serve_connection(&stream, source.as_ref(), only) {
+                    tracing::debug!(%error, ?role, "a data connection ended");
+                }
+                connections.remove(id);
+            }
+        };
+        let listener = Listener::start(listener, "data", Role::Worker, key_for, serve)?;
+        Ok(DataServer { listener, connections })
+    }
+
+    /// Where it listens, `host:port`.
+    pub fn address(&self) -> String {
+        self.listener.address().to_string()
+    }
+
+    /// Stops it and closes its connections.
+    pub fn stop(self) {
+        self.listener.stop();
+        for stream in self.connections.open.lock().1.values() {
+            if let Err(cause) = stream.shutdown(Shutdown::Both) {
+                tracing::trace!(%cause, "closing a data connection");
+            }
+        }
+    }
+}
+
+impl Connections {
+    fn add(&self, stream: &Arc<TcpStream>) -> u64 {
+        let mut open = self.open.lock();
+        open.0 += 1;
+        let id = open.0;
+        open.1.insert(id, stream.clone());
+        id
+    }
+
+    fn remove(&self, id: u64) {
+        self.open.lock().1.remove(&id);
+    }
+}
+
+fn serve_connection(stream: &TcpStream, source: &dyn BlockSource, only: Option<AppAttemptId>) -> Result<()> {
+    stream
+        .set_write_timeout(Some(READER_TIMEOUT))
+        .map_err(|cause| Error::io("setting up a data connection", &cause))?;
+    let mut reader = BufReader::with_capacity(4 * 1024, stream);
+    while let Some(request) = read_frame::<BlockRequest>(&mut reader, REQUEST_LEN_MAX)? {
+        // Of another application's block a reader does not learn whether there is one.
+        let allowed = only.is_none_or(|app| app == request.block.app);
+        let found = if allowed { source.open(&request.block) } else { None };
+        match found.and_then(|block| part(&request, block)) {
+            Some((block, segments, offset, bytes)) => {
+                let reply = BlockReply::Found { bytes, segments };
+                send_reply(stream, &reply, bytes > 0)?;
+                send_bytes(stream, &block, offset, bytes)?;
+            }
+            None => send_reply(stream, &BlockReply::Missing, false)?,
+        }
+    }
+    Ok(())
+}
+
+/// What of a block a request means: the index of the segments, and where they lie. `None` if it has no such part.
+fn part(request: &BlockRequest, block: OpenBlock) -> Option<(OpenBlock, MapStatus, u64, u64)> {
+    let (segments, offset, bytes) = match (&request.reducers, &block.status) {
+        (None, status) => (status.clone().unwrap_or_default(), 0, block.bytes),
+        (Some(reducers), Some(status)) => {
+            let wanted = status.segments.get(reducers.start as usize..reducers.end as usize)?;
+            let (offset, bytes) = status.span(reducers.clone());
+            let segments = MapStatus { segments: wanted.to_vec(), ..MapStatus::default() };
+            (segments, offset, bytes)
+        }
+        (Some(_), None) => return None,
+    };
+    let fits = offset.checked_add(bytes).is_some_and(|end| end <= block.bytes);
+    fits.then_some((block, segments, offset, bytes))
+}
+
+fn send_reply(stream: &TcpStream, reply: &BlockReply, more: bool) -> Result<()> {
+    let frame = encode_frame(reply)?;
+    if frame.len() > DATA_FRAME_LEN_MAX {
+        return Err(Error::new(ErrorCode::TooLarge, "the index of a block is too long for an answer"));
+    }
+    // With MORE the answer leaves in one packet with the first of its bytes.
+    let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
+    let mut rest = frame.as_slice();
+    while !rest.is_empty() {
+        match rustix::net::send(stream, rest, flags) {
+            Ok(sent) => rest = &rest[sent..],
+            Err(Errno::INTR) => {}
+            Err(cause) => return Err(lost("sending an answer", &cause.into())),
+        }
+    }
+    Ok(())
+}
+
+fn send_bytes(stream: &TcpStream, block: &OpenBlock, offset: u64, bytes: u64) -> Result<()> {
+    let mut at = offset;
+    let end = offset + bytes;
+    while at < end {
+        let count = (end - at).min(SEND_LEN) as usize;
+        match rustix::fs::sendfile(stream, &block.fd, Some(&mut at), count) {
+            Ok(0) => {
+                return Err(Error::new(ErrorCode::BlockCorrupt, "a block is shorter than its index says"));
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(cause) => return Err(lost("sending a block", &cause.into())),
+        }
+    }
+    Ok(())
+}
