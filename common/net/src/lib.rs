@@ -11,6 +11,7 @@ pub mod hello;
 pub mod key;
 pub mod link;
 pub mod listener;
+pub mod runner;
 
 pub use blocks::{BlockSource, DataClient, DataServer, OpenBlock};
 pub use fds::{FdReceiver, FdSender, fd_channel, socket_pair};
@@ -19,3 +20,4 @@ pub use hello::{accept_hello, bind_loopback, connect, dial_hello};
 pub use key::Key;
 pub use link::{Link, SendFailed};
 pub use listener::Listener;
+pub use runner::RemoteJobRunner;
