@@ -8,8 +8,11 @@
 
 pub mod driver;
 mod executor;
+mod fault;
+mod isolate;
 mod options;
 pub mod plugin;
+mod shell;
 
 pub use executor::run_executor;
 pub use options::{WorkerOptions, run_worker};

@@ -1,0 +1,205 @@
+//! The state that a reader and its fetching threads share: what became of each segment, and how many bytes are
+//! here that the reader has not taken yet. Pure bookkeeping; sockets are in `fetch.rs`.
+
+use super::signal::Signal;
+use firesteel_common::Error;
+use firesteel_common::event::FetchCause;
+use firesteel_common::id::WorkerId;
+use firesteel_common::protocol::worker::MapPlace;
+use firesteel_common::task::Segment;
+use parking_lot::{Condvar, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Bytes that one reader lets lie fetched and not yet taken, over all its peers.
+const FETCHED_MAX: u64 = 32 * 1024 * 1024;
+
+/// A worker's data server.
+pub type Peer = (WorkerId, Arc<str>);
+
+/// A segment that a task reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// Who wrote it.
+    pub map: u32,
+    /// For whom.
+    pub reducer: u32,
+}
+
+/// Where a segment is on its way to the reader.
+pub enum CellState {
+    /// Nothing was done about it yet.
+    Waiting,
+    /// It is in a block of the own worker, as of this version of the place.
+    Local {
+        /// The attempt that wrote it.
+        attempt: u32,
+        /// The version of the place.
+        version: u64,
+    },
+    /// A thread fetches it from the place of this version.
+    Fetching {
+        /// The version of the place.
+        version: u64,
+    },
+    /// It is here (`None` if it is empty), and counts as this many bytes of its peer.
+    Here(Option<Segment>, Peer, u64),
+    /// It was not where it should be, as of this version of the place; that was reported.
+    Gone {
+        /// The version of the place.
+        version: u64,
+    },
+    /// It cannot be read for a reason that has nothing to do with its place.
+    Failed(Error),
+    /// The reader has it.
+    Taken,
+}
+
+impl CellState {
+    fn is_fetched_from(&self, version: u64) -> bool {
+        matches!(self, CellState::Fetching { version: now } if *now == version)
+    }
+}
+
+/// What was wrong with a place.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// The map partition.
+    pub map: u32,
+    /// Where it was looked for.
+    pub place: Option<MapPlace>,
+    /// What was wrong.
+    pub cause: FetchCause,
+}
+
+/// Shared by one reader and the threads that fetch for it.
+pub struct Flight {
+    state: Mutex<State>,
+    room: Condvar,
+    /// Raised when a cell changes.
+    signal: Arc<Signal>,
+}
+
+struct State {
+    cells: Vec<CellState>,
+    held: BTreeMap<Peer, u64>,
+    reported: BTreeSet<(u32, u64)>,
+    closed: bool,
+}
+
+impl Flight {
+    /// A flight of `cells` segments.
+    pub fn new(cells: usize, signal: Arc<Signal>) -> Self {
+        let cells = (0..cells).map(|_| CellState::Waiting).collect();
+        let state = State { cells, held: BTreeMap::new(), reported: BTreeSet::new(), closed: false };
+        Self { state: Mutex::new(state), room: Condvar::new(), signal }
+    }
+
+    /// Takes a cell out of its state if it is here; otherwise says what its state is.
+    pub fn take(&self, index: usize) -> CellState {
+        let mut state = self.state.lock();
+        let cell = match &state.cells[index] {
+            CellState::Here(..) | CellState::Failed(_) => {
+                std::mem::replace(&mut state.cells[index], CellState::Taken)
+            }
+            CellState::Local { attempt, version } => CellState::Local { attempt: *attempt, version: *version },
+            CellState::Gone { version } => CellState::Gone { version: *version },
+            CellState::Waiting => CellState::Waiting,
+            CellState::Fetching { version } => CellState::Fetching { version: *version },
+            CellState::Taken => CellState::Taken,
+        };
+        if let CellState::Here(_, peer, bytes) = &cell {
+            if let Some(held) = state.held.get_mut(peer) {
+                *held = held.saturating_sub(*bytes);
+            }
+            self.room.notify_all();
+        }
+        cell
+    }
+
+    /// Looks at the cells from `from` on, and changes those for which `change` gives a new state.
+    pub fn assign(&self, from: usize, mut change: impl FnMut(usize, &CellState) -> Option<CellState>) {
+        let mut state = self.state.lock();
+        for (index, cell) in state.cells.iter_mut().enumerate().skip(from) {
+            if let Some(new) = change(index, cell) {
+                *cell = new;
+            }
+        }
+    }
+
+    /// Opens the account of the peers that will be fetched from.
+    pub fn expect(&self, peer: &Peer) {
+        self.state.lock().held.entry(peer.clone()).or_insert(0);
+    }
+
+    /// Waits until `bytes` more may lie here from `peer`; `false` if the reader has gone. What a peer holds is
+    /// bounded for itself, and one segment is always let in: the one that the reader waits for is never kept
+    /// out by later ones of other peers.
+    pub fn admit(&self, peer: &Peer, bytes: u64) -> bool {
+        let mut state = self.state.lock();
+        loop {
+            if state.closed || self.signal.stopped() {
+                return false;
+            }
+            let share = FETCHED_MAX / state.held.len().max(1) as u64;
+            let held = state.held.entry(peer.clone()).or_insert(0);
+            if *held == 0 || *held + bytes <= share {
+                *held += bytes;
+                return true;
+            }
+            self.room.wait_for(&mut state, std::time::Duration::from_millis(100));
+        }
+    }
+
+    /// Whether the reader has gone.
+    pub fn closed(&self) -> bool {
+        self.state.lock().closed || self.signal.stopped()
+    }
+
+    /// The reader goes: whoever fetches for it stops.
+    pub fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.cells.clear();
+        self.room.notify_all();
+    }
+
+    /// Gives a cell that is fetched from the place of this `version` its new state, and tells the reader. If the
+    /// reader has meanwhile looked elsewhere, nothing changes but that room is made again.
+    pub fn arrived(&self, index: usize, version: u64, cell: CellState) {
+        let refused = {
+            let mut state = self.state.lock();
+            match state.cells.get_mut(index) {
+                Some(place) if place.is_fetched_from(version) => {
+                    *place = cell;
+                    None
+                }
+                _ => Some(cell),
+            }
+        };
+        if let Some(CellState::Here(_, peer, bytes)) = refused {
+            self.give_back(&peer, bytes);
+        }
+        self.signal.raise();
+    }
+
+    /// The reader finds by itself that a cell is not where it should be.
+    pub fn gone(&self, index: usize, version: u64) {
+        self.assign(index, |at, _| (at == index).then_some(CellState::Gone { version }));
+        self.signal.raise();
+    }
+
+    /// Takes back what was admitted for a segment that did not arrive.
+    pub fn give_back(&self, peer: &Peer, bytes: u64) {
+        let mut state = self.state.lock();
+        if let Some(held) = state.held.get_mut(peer) {
+            *held = held.saturating_sub(bytes);
+        }
+        self.room.notify_all();
+    }
+
+    /// Whether a loss is new to this reader, so that each is reported once.
+    pub fn first_report(&self, map: u32, version: u64) -> bool {
+        self.state.lock().reported.insert((map, version))
+    }
+}

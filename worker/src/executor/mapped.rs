@@ -1,0 +1,216 @@
+//! Blocks of the own worker, mapped once for all tasks of this process, each segment checked at its first use.
+
+use super::buffers::Buffer;
+use firesteel_common::block::{BlockId, BlockKind, Encoding, HEADER_LEN, MapStatus, SegmentHeader};
+use firesteel_common::id::{AppAttemptId, DatasetId, StageId};
+use firesteel_common::protocol::executor::{FromExecutor, OpenedBlock};
+use firesteel_common::task::Segment;
+use firesteel_common::{Error, ErrorCode, Result};
+use firesteel_net::fds::FdSender;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Mappings that are kept at most; the kernel allows about four times as many in a process.
+const MAPPINGS_MAX: usize = 16 * 1024;
+
+type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
+/// A block that lies mapped in this process.
+pub struct MappedBlock {
+    bytes: Bytes,
+    /// Where each segment begins, and the end of the last one.
+    offsets: Vec<u64>,
+    /// For a map output.
+    status: Option<MapStatus>,
+    checked: Vec<AtomicBool>,
+}
+
+impl MappedBlock {
+    /// Takes the bytes of a block, and its index if it is a map output.
+    ///
+    /// # Errors
+    /// `BLOCK_CORRUPT` if they do not fit.
+    pub fn new(bytes: Bytes, status: Option<MapStatus>) -> Result<Self> {
+        let len = bytes.as_ref().as_ref().len() as u64;
+        let mut offsets = vec![0];
+        match &status {
+            Some(status) => {
+                let mut end = 0_u64;
+                for stat in &status.segments {
+                    end = end.saturating_add(stat.bytes);
+                    offsets.push(end);
+                }
+            }
+            None => offsets.push(len),
+        }
+        if offsets.last() != Some(&len) {
+            return Err(Error::new(ErrorCode::BlockCorrupt, "a block has another length than its index says"));
+        }
+        let checked = (1..offsets.len()).map(|_| AtomicBool::new(false)).collect();
+        Ok(Self { bytes, offsets, status, checked })
+    }
+
+    /// The segment that map partition `map` wrote for `reducer`, and its length as it is stored; `None` if it
+    /// is empty. For a block that is not a map output there is only reducer 0.
+    ///
+    /// # Errors
+    /// `BLOCK_CORRUPT` if the bytes are not what they should be.
+    pub fn segment(&self, map: u32, reducer: u32) -> Result<Option<(Segment, u64)>> {
+        let index = reducer as usize;
+        let Some(checked) = self.checked.get(index) else {
+            let message = format!("a map output has no segment for reducer {reducer}");
+            return Err(Error::new(ErrorCode::BlockCorrupt, message));
+        };
+        let (start, end) = (self.offsets[index], self.offsets[index + 1]);
+        if start == end {
+            return Ok(None);
+        }
+        let bytes = &self.bytes.as_ref().as_ref()[start as usize..end as usize];
+        let header = if checked.load(Ordering::Acquire) {
+            SegmentHeader::decode(bytes, end - start)?
+        } else {
+            let (header, _) = SegmentHeader::open(bytes)?;
+            if let Some(status) = &self.status {
+                agree(&header, status.segments[index].checksum, status.segments[index].rows)?;
+            }
+            checked.store(true, Ordering::Release);
+            header
+        };
+        let segment = decoded(map, reducer, header, self.bytes.clone(), start as usize + HEADER_LEN)?;
+        Ok(Some((segment, end - start)))
+    }
+}
+
+/// Checks a header against the index.
+pub fn agree(header: &SegmentHeader, checksum: u64, rows: u64) -> Result<()> {
+    if header.checksum == checksum && header.records == rows {
+        return Ok(());
+    }
+    Err(Error::new(ErrorCode::BlockCorrupt, "a segment is not the one that its index names"))
+}
+
+/// The segment whose stored payload begins at `start` of `bytes`, decompressed if need be.
+pub fn decoded(map: u32, reducer: u32, header: SegmentHeader, bytes: Bytes, start: usize) -> Result<Segment> {
+    let segment = Segment::new(map, reducer, header, bytes, start);
+    match header.encoding {
+        Encoding::Plain => Ok(segment),
+        Encoding::Lz4 => {
+            let plain = firesteel_store::decompress(&header, segment.payload())?;
+            let header = SegmentHeader { encoding: Encoding::Plain, stored_len: header.raw_len, ..header };
+            Ok(Segment::new(map, reducer, header, Arc::new(Buffer::copy_of(&plain)?), 0))
+        }
+    }
+}
+
+/// What became of a block that was asked for.
+#[derive(Clone)]
+pub enum Lookup {
+    /// Here it is.
+    Mapped(Arc<MappedBlock>),
+    /// The worker has not answered yet.
+    Asked,
+    /// The worker does not have it.
+    Missing,
+    /// It is there and no good.
+    Corrupt(Error),
+}
+
+struct Entry {
+    /// The number of the request that this is the answer to.
+    request: u64,
+    state: Lookup,
+}
+
+/// The blocks of the own worker that this process has asked for.
+pub struct Mappings {
+    app: AppAttemptId,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    last: u64,
+    entries: BTreeMap<BlockId, Entry>,
+    asked: BTreeMap<u64, BlockId>,
+}
+
+impl Mappings {
+    /// Nothing yet.
+    pub fn new(app: AppAttemptId) -> Self {
+        Self { app, inner: Mutex::default() }
+    }
+
+    /// A mark in time, for [`Mappings::look_up`].
+    pub fn now(&self) -> u64 {
+        self.inner.lock().last
+    }
+
+    /// Looks for a block, and asks the worker for it if that was not done. That the worker does not have it
+    /// counts only if it was asked after `since`.
+    ///
+    /// # Errors
+    /// If the worker cannot be asked.
+    pub fn look_up(&self, worker: &FdSender, kind: BlockKind, since: u64) -> Result<Lookup> {
+        let block = BlockId { app: self.app, kind };
+        let request = {
+            let mut inner = self.inner.lock();
+            match inner.entries.get(&block) {
+                Some(Entry { state: state @ (Lookup::Mapped(_) | Lookup::Asked), .. }) => return Ok(state.clone()),
+                Some(entry) if entry.request > since => return Ok(entry.state.clone()),
+                _ => {}
+            }
+            inner.last += 1;
+            let request = inner.last;
+            inner.asked.insert(request, block);
+            inner.entries.insert(block, Entry { request, state: Lookup::Asked });
+            request
+        };
+        worker.send(&FromExecutor::OpenBlock { request, block }, None)?;
+        Ok(Lookup::Asked)
+    }
+
+    /// Takes the worker's answer.
+    pub fn opened(&self, request: u64, found: Option<OpenedBlock>, fd: Option<OwnedFd>) {
+        let state = match (found, fd) {
+            (Some(found), Some(fd)) => match map(found, &fd) {
+                Ok(block) => Lookup::Mapped(Arc::new(block)),
+                Err(error) => Lookup::Corrupt(error),
+            },
+            _ => Lookup::Missing,
+        };
+        let mut inner = self.inner.lock();
+        let Some(block) = inner.asked.remove(&request) else { return };
+        if inner.entries.len() > MAPPINGS_MAX {
+            inner.entries.retain(|_, entry| match &entry.state {
+                Lookup::Mapped(block) => Arc::strong_count(block) > 1,
+                Lookup::Asked => true,
+                Lookup::Missing | Lookup::Corrupt(_) => false,
+            });
+        }
+        if let Some(entry) = inner.entries.get_mut(&block).filter(|entry| entry.request == request) {
+            entry.state = state;
+        }
+    }
+
+    /// Forgets a block that was found to be no good, so that it is asked for again.
+    pub fn drop_block(&self, kind: BlockKind) {
+        self.inner.lock().entries.remove(&BlockId { app: self.app, kind });
+    }
+
+    /// Forgets stages and datasets. Segments that are still read stay mapped until they are dropped.
+    pub fn forget(&self, stages: &[StageId], datasets: &[DatasetId]) {
+        self.inner.lock().entries.retain(|block, _| match &block.kind {
+            BlockKind::MapOutput { stage, .. } | BlockKind::Result { stage, .. } => !stages.contains(stage),
+            BlockKind::Cached { dataset, .. } => !datasets.contains(dataset),
+            BlockKind::Broadcast { .. } => true,
+        });
+    }
+}
+
+fn map(found: OpenedBlock, fd: &OwnedFd) -> Result<MappedBlock> {
+    let mapped = firesteel_store::map_sealed(fd.as_fd(), found.bytes)?;
+    MappedBlock::new(Arc::new(mapped), found.status)
+}

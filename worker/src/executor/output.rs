@@ -1,0 +1,156 @@
+//! What a task writes: map outputs, and single segments for cached partitions and large results. All of it goes
+//! into memory files with plain writes, so that nothing of them is ever mapped writable here.
+
+use firesteel_common::block::{
+    ALIGNMENT, Encoding, HEADER_LEN, MapStatus, SegmentHeader, SegmentStat, padding,
+};
+use firesteel_common::task::MapOutputWriter;
+use firesteel_common::{Error, ErrorCode, Payload, Result};
+use rustix::io::Errno;
+use std::io::IoSlice;
+use std::os::fd::OwnedFd;
+
+/// Segments up to this size are gathered before they are written.
+const GATHER_MAX: usize = 256 * 1024;
+const ZEROS: [u8; ALIGNMENT] = [0; ALIGNMENT];
+
+/// A memory file that is appended to.
+struct SegmentFile {
+    fd: OwnedFd,
+    gathered: Vec<u8>,
+}
+
+impl SegmentFile {
+    fn create(name: &str) -> Result<Self> {
+        Ok(Self { fd: firesteel_store::create_memfd(name)?, gathered: Vec::new() })
+    }
+
+    fn append(&mut self, type_tag: u64, records: u64, payload: &[u8]) -> Result<SegmentStat> {
+        let header =
+            SegmentHeader::seal(Encoding::Plain, type_tag, payload.len() as u64, records, payload);
+        let head = header.encode();
+        let tail = &ZEROS[..padding(payload.len())];
+        if self.gathered.len() + HEADER_LEN + payload.len() + tail.len() <= GATHER_MAX {
+            for part in [&head[..], payload, tail] {
+                self.gathered.extend_from_slice(part);
+            }
+        } else {
+            let gathered = std::mem::take(&mut self.gathered);
+            write_all(&self.fd, &[&gathered, &head, payload, tail])?;
+            self.gathered = gathered;
+            self.gathered.clear();
+        }
+        Ok(SegmentStat { bytes: header.segment_len(), rows: records, checksum: header.checksum })
+    }
+
+    fn finish(self) -> Result<OwnedFd> {
+        write_all(&self.fd, &[&self.gathered])?;
+        Ok(self.fd)
+    }
+}
+
+/// Writes all parts, one after the other.
+fn write_all(fd: &OwnedFd, parts: &[&[u8]]) -> Result<()> {
+    let mut slices: Vec<IoSlice<'_>> =
+        parts.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
+    let mut rest = &mut slices[..];
+    while !rest.is_empty() {
+        match rustix::io::writev(fd, rest) {
+            Ok(0) => return Err(full("no byte was written")),
+            Ok(written) => IoSlice::advance_slices(&mut rest, written),
+            Err(Errno::INTR) => {}
+            Err(cause) => return Err(full(cause)),
+        }
+    }
+    Ok(())
+}
+
+fn full(cause: impl std::fmt::Display) -> Error {
+    Error::new(ErrorCode::OutOfMemory, format!("writing a segment to memory: {cause}"))
+        .with_help("give the machine more memory, or run fewer tasks at once")
+}
+
+/// A block of one segment: its file and its length.
+pub fn single_segment(name: &str, type_tag: u64, records: u64, payload: &[u8]) -> Result<(OwnedFd, u64)> {
+    let mut file = SegmentFile::create(name)?;
+    let stat = file.append(type_tag, records, payload)?;
+    Ok((file.finish()?, stat.bytes))
+}
+
+/// What is told of an output that is complete.
+pub type Finished = Box<dyn FnOnce(MapStatus, OwnedFd) + Send>;
+
+/// The output of a map task while it is written.
+pub struct MapOutput {
+    file: SegmentFile,
+    segments: Vec<SegmentStat>,
+    reducers: usize,
+    finished: Finished,
+}
+
+impl MapOutput {
+    /// An empty output for so many reducers; `finished` gets it when it is complete.
+    pub fn create(reducers: u32, finished: Finished) -> Result<Self> {
+        let reducers = reducers as usize;
+        let file = SegmentFile::create("firesteel-map-output")?;
+        Ok(Self { file, segments: Vec::with_capacity(reducers), reducers, finished })
+    }
+}
+
+impl MapOutputWriter for MapOutput {
+    fn append(&mut self, type_tag: u64, records: u64, payload: &[u8]) -> Result<()> {
+        if self.segments.len() == self.reducers {
+            let message = format!("a map task wrote more segments than its {} reducers", self.reducers);
+            return Err(Error::new(ErrorCode::Internal, message));
+        }
+        let empty = records == 0;
+        let stat = if empty { SegmentStat::default() } else { self.file.append(type_tag, records, payload)? };
+        self.segments.push(stat);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, statistics: Payload) -> Result<MapStatus> {
+        let Self { file, mut segments, reducers, finished } = *self;
+        segments.resize(reducers, SegmentStat::default());
+        let status = MapStatus { segments, statistics };
+        finished(status.clone(), file.finish()?);
+        Ok(status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use crossbeam::channel::bounded;
+    use std::fs::File;
+    use std::io::{Read, Seek};
+
+    #[test]
+    fn segments_stand_where_the_index_says() {
+        let (sender, receiver) = bounded(1);
+        let finished = Box::new(move |status, fd| sender.send((status, fd)).unwrap());
+        let mut output = Box::new(MapOutput::create(5, finished).unwrap());
+        let large = vec![3; 3 * GATHER_MAX + 5];
+        output.append(1, 2, b"small").unwrap();
+        output.append(1, 0, b"").unwrap();
+        output.append(1, 9, &large).unwrap();
+        output.append(1, 1, b"").unwrap();
+        let status = output.finish(Payload::from(&b"statistics"[..])).unwrap();
+        let (given, fd) = receiver.recv().unwrap();
+        assert_eq!(given, status);
+        let mut bytes = Vec::new();
+        let mut file = File::from(fd);
+        file.rewind().unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes.len() as u64, status.bytes());
+        let payloads: Vec<Option<&[u8]>> = (0..5)
+            .map(|reducer| {
+                let (start, len) = status.span(reducer..reducer + 1);
+                let segment = &bytes[start as usize..][..len as usize];
+                (len > 0).then(|| SegmentHeader::open(segment).unwrap().1)
+            })
+            .collect();
+        assert_eq!(payloads, [Some(&b"small"[..]), None, Some(&large), Some(&b""[..]), None]);
+    }
+}

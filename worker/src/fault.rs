@@ -1,0 +1,142 @@
+//! Faults on demand, for tests: a file in the directory of tokens makes one thing go wrong once. Without that
+//! directory (`faults.dir` is empty, as by default) nothing here ever looks at a disk. See `docs/faults.md`.
+
+use firesteel_common::id::WorkerId;
+use parking_lot::Mutex;
+use rustix::process::{Signal, getpid, kill_process};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a point that can refuse or corrupt is told to do. The other faults happen inside [`Faults::hit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Act as if the thing asked for were not there.
+    Refuse,
+    /// Give it damaged.
+    Corrupt,
+}
+
+/// The tokens, as one process sees them.
+#[derive(Debug, Default)]
+pub struct Faults {
+    dir: Option<PathBuf>,
+    worker: AtomicU64,
+    /// How often the point of a token was passed since this process saw the token first.
+    passed: Mutex<BTreeMap<String, u64>>,
+}
+
+/// The name of a token: `point[:N][@worker-N]`.
+#[derive(Debug, PartialEq, Eq)]
+struct Token<'a> {
+    point: &'a str,
+    nth: u64,
+    worker: Option<WorkerId>,
+}
+
+fn parse(name: &str) -> Option<Token<'_>> {
+    let (rest, worker) = match name.split_once('@') {
+        Some((rest, worker)) => (rest, Some(worker.parse().ok()?)),
+        None => (name, None),
+    };
+    let (point, nth) = match rest.split_once(':') {
+        Some((point, nth)) => (point, nth.parse().ok()?),
+        None => (rest, 1),
+    };
+    Some(Token { point, nth, worker })
+}
+
+impl Faults {
+    /// Faults after the tokens of `dir`; none at all without it.
+    pub fn new(dir: Option<&str>) -> Self {
+        let dir = dir.filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        Self { dir, ..Self::default() }
+    }
+
+    /// Says which worker this is, for tokens that name one.
+    pub fn set_worker(&self, worker: WorkerId) {
+        self.worker.store(worker.0, Ordering::Relaxed);
+    }
+
+    /// Whether there can be faults at all.
+    pub fn active(&self) -> bool {
+        self.dir.is_some()
+    }
+
+    /// Passes a point. Dies or hangs here if a token says so; returns what the caller must do otherwise.
+    pub fn hit(&self, point: &str) -> Option<Fault> {
+        let dir = self.dir.as_ref()?;
+        let mut names: Vec<String> = std::fs::read_dir(dir)
+            .ok()?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| self.concerns(name, point))
+            .collect();
+        names.sort();
+        names.iter().find_map(|name| self.pass(dir, name))
+    }
+
+    fn concerns(&self, name: &str, point: &str) -> bool {
+        let here = WorkerId(self.worker.load(Ordering::Relaxed));
+        parse(name).is_some_and(|token| token.point == point && token.worker.is_none_or(|worker| worker == here))
+    }
+
+    /// Counts, and takes the token if its time has come.
+    fn pass(&self, dir: &Path, name: &str) -> Option<Fault> {
+        {
+            let mut passed = self.passed.lock();
+            let count = passed.entry(name.to_owned()).or_default();
+            *count += 1;
+            if *count < parse(name)?.nth {
+                return None;
+            }
+            // A later token of the same name is counted anew.
+            passed.remove(name);
+        }
+        let path = dir.join(name);
+        let what = std::fs::read_to_string(&path).ok()?;
+        // Renaming is what decides between several processes; only one of them succeeds.
+        std::fs::rename(&path, dir.join(format!("fired-{name}"))).ok()?;
+        tracing::warn!("fault: {name} = {}", what.trim());
+        match what.trim() {
+            "refuse" => Some(Fault::Refuse),
+            "corrupt" => Some(Fault::Corrupt),
+            "hang" => loop {
+                std::thread::park();
+            },
+            "die" => loop {
+                let _ = kill_process(getpid(), Signal::KILL);
+            },
+            other => {
+                tracing::warn!("fault: {name} says '{other}', which is no fault");
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn a_token_fires_once_at_its_time_and_leaves_a_trace() {
+        let dir = tempfile::tempdir().unwrap();
+        let faults = Faults::new(dir.path().to_str());
+        faults.set_worker(WorkerId(2));
+        let token = dir.path().join("worker.data_request:2@worker-2");
+        std::fs::write(&token, "refuse\n").unwrap();
+        std::fs::write(dir.path().join("worker.data_request@worker-1"), "corrupt").unwrap();
+        assert_eq!(faults.hit("worker.map_output"), None);
+        assert_eq!(faults.hit("worker.data_request"), None);
+        assert_eq!(faults.hit("worker.data_request"), Some(Fault::Refuse));
+        assert!(!token.exists() && dir.path().join("fired-worker.data_request:2@worker-2").exists());
+        assert_eq!(faults.hit("worker.data_request"), None);
+    }
+
+    #[test]
+    fn without_a_directory_there_are_no_faults() {
+        assert_eq!(Faults::new(Some("")).hit("worker.data_request"), None);
+        assert!(!Faults::new(None).active());
+    }
+}

@@ -1,0 +1,2 @@
+//! x
+pub fn run(_o: crate::WorkerOptions) -> firesteel_common::Result<()> { Ok(()) }
