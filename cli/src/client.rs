@@ -1,0 +1,196 @@
+//! The HTTP daemon of a master as the commands see it: found by itself, spoken to with a token.
+
+use crate::failure::{Exit, Failure, Outcome};
+use crate::run_dir;
+use clap::Args;
+use firesteel_common::error::{Error, ErrorCode};
+use firesteel_common::http::ErrorBody;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+/// Where the routes begin.
+const API: &str = "/api/firesteel/v1";
+/// How long one request may wait at the master for something to happen, in milliseconds. It then is asked again.
+pub const WAIT_MS: u64 = 20_000;
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer may take to begin, beyond [`WAIT_MS`].
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(WAIT_MS + 20_000);
+/// The longest body that is taken for a message (results and event logs have no bound).
+const MESSAGE_BYTES_MAX: u64 = 64 << 20;
+
+/// Flags of every command that speaks to a master.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ConnectArgs {
+    /// The master's HTTP address, such as http://127.0.0.1:7070; found by itself on this machine
+    #[arg(long, value_name = "URL", env = "FIRESTEEL_MASTER", help_heading = "Cluster")]
+    pub master: Option<String>,
+    /// The run directory of the cluster, which holds its addresses and its token
+    #[arg(long, value_name = "DIR", env = "FIRESTEEL_RUN_DIR", help_heading = "Cluster")]
+    pub run_dir: Option<PathBuf>,
+    /// A file that holds the token (else FIRESTEEL_TOKEN, else the run directory's)
+    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// A master's HTTP daemon.
+#[derive(Clone)]
+pub struct Client {
+    agent: Agent,
+    base: String,
+    authorization: String,
+}
+
+impl Client {
+    /// Finds the master and the token.
+    pub fn find(args: &ConnectArgs) -> Outcome<Self> {
+        let dir = run_dir::find(args.run_dir.as_deref());
+        let base = match &args.master {
+            Some(url) => url.clone(),
+            None => run_dir::live_state(dir.as_ref().map_err(|_| no_home())?)?.http,
+        };
+        let token = match (&args.token_file, std::env::var("FIRESTEEL_TOKEN")) {
+            (Some(path), _) => read_token(path)?,
+            (None, Ok(token)) => token,
+            (None, Err(_)) => read_token(&dir?.join(run_dir::TOKEN_FILE))?,
+        };
+        Self::new(&base, token.trim())
+    }
+
+    /// A client for an address with or without a scheme.
+    pub fn new(address: &str, token: &str) -> Outcome<Self> {
+        let base = match address.split_once("://") {
+            None => format!("http://{address}"),
+            Some(("http", _)) => address.to_owned(),
+            Some((scheme, _)) => {
+                return Err(Failure::usage(format!(
+                    "'{scheme}' is not a scheme that is spoken; write http://HOST:PORT"
+                )));
+            }
+        };
+        // A proxy of the environment is for the outside world; the token must not go through it.
+        let config = Agent::config_builder()
+            .proxy(None)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            .build();
+        let authorization = format!("Bearer {token}");
+        Ok(Self {
+            agent: config.new_agent(),
+            base: format!("{}{API}", base.trim_end_matches('/')),
+            authorization,
+        })
+    }
+
+    /// A JSON answer.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Outcome<T> {
+        self.json(self.request(path).call())
+    }
+
+    /// An answer of any length as bytes.
+    pub fn get_bytes(&self, path: &str) -> Outcome<Vec<u8>> {
+        let mut response = self.checked(self.request(path).call())?;
+        response
+            .body_mut()
+            .with_config()
+            .limit(u64::MAX)
+            .read_to_vec()
+            .map_err(|cause| self.unreachable(&cause))
+    }
+
+    /// Sends JSON, gets JSON.
+    pub fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Outcome<T> {
+        self.json(
+            self.agent
+                .post(format!("{}{path}", self.base))
+                .header("Authorization", &self.authorization)
+                .send_json(body),
+        )
+    }
+
+    /// Sends a file as it is, gets JSON.
+    pub fn post_bytes<T: DeserializeOwned>(&self, path: &str, body: &[u8]) -> Outcome<T> {
+        self.json(
+            self.agent
+                .post(format!("{}{path}", self.base))
+                .header("Authorization", &self.authorization)
+                .content_type("application/octet-stream")
+                .send(body),
+        )
+    }
+
+    /// Asks for something to be done; the answer's body does not matter.
+    pub fn command(&self, path: &str) -> Outcome<()> {
+        let request =
+            self.agent.post(format!("{}{path}", self.base)).header("Authorization", &self.authorization);
+        self.checked(request.send_empty()).map(drop)
+    }
+
+    fn request(&self, path: &str) -> ureq::RequestBuilder<ureq::typestate::WithoutBody> {
+        self.agent.get(format!("{}{path}", self.base)).header("Authorization", &self.authorization)
+    }
+
+    fn json<T: DeserializeOwned>(&self, response: Result<Response<Body>, ureq::Error>) -> Outcome<T> {
+        let mut response = self.checked(response)?;
+        let bytes = response
+            .body_mut()
+            .with_config()
+            .limit(MESSAGE_BYTES_MAX)
+            .read_to_vec()
+            .map_err(|cause| self.unreachable(&cause))?;
+        serde_json::from_slice(&bytes).map_err(|cause| {
+            let message = format!("the answer of {} is not understood: {cause}", self.base);
+            Error::new(ErrorCode::VersionMismatch, message)
+                .with_help("is that a master of this version of Firesteel?")
+                .into()
+        })
+    }
+
+    fn checked(&self, response: Result<Response<Body>, ureq::Error>) -> Outcome<Response<Body>> {
+        let mut response = response.map_err(|cause| self.unreachable(&cause))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body =
+            response.body_mut().with_config().limit(MESSAGE_BYTES_MAX).read_to_vec().unwrap_or_default();
+        let mut error = match serde_json::from_slice::<ErrorBody>(&body) {
+            Ok(body) => body.error,
+            Err(_) => {
+                Error::new(ErrorCode::BadRequest, format!("{} answered with status {status}", self.base))
+            }
+        };
+        if error.code == ErrorCode::Unauthenticated && error.help.is_empty() {
+            error.help = "the token stands in the file 'token' of the master's run directory: \
+                          give it with --token-file or in FIRESTEEL_TOKEN"
+                .into();
+        }
+        Err(Failure::refused(error))
+    }
+
+    fn unreachable(&self, cause: &ureq::Error) -> Failure {
+        let message = format!("the master at {} does not answer: {cause}", self.base.trim_end_matches(API));
+        let error = Error::new(ErrorCode::Unreachable, message).with_help(
+            "start a cluster with `firesteel local`, or say where one is with --master or --run-dir",
+        );
+        Failure { exit: Exit::Unreachable, error }
+    }
+}
+
+fn no_home() -> Failure {
+    Failure::usage("it is not known where a master is").with_help("give --master URL or --run-dir DIR")
+}
+
+fn read_token(path: &Path) -> Outcome<String> {
+    std::fs::read_to_string(path).map_err(|cause| {
+        let message = format!("the token file {} cannot be read: {cause}", path.display());
+        Failure { exit: Exit::Refused, error: Error::new(ErrorCode::Unauthenticated, message) }
+            .with_help("give the token with --token-file FILE or in FIRESTEEL_TOKEN")
+    })
+}

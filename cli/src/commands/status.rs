@@ -1,0 +1,99 @@
+//! `firesteel status`: where an application is in its life.
+
+use super::{ListFormat, print_json};
+use crate::client::{Client, ConnectArgs, WAIT_MS};
+use crate::failure::{Exit, Outcome};
+use crate::print;
+use clap::Args;
+use firesteel_common::http::{AppState, AppStatus};
+use firesteel_common::id::AppId;
+
+/// Shows where an application is in its life
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The application, such as app-7
+    #[arg(value_name = "APPLICATION")]
+    app: AppId,
+    /// Wait until it has ended; the exit code then is 1 if it did not succeed
+    #[arg(long)]
+    wait: bool,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    format: ListFormat,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+impl StatusArgs {
+    /// Prints the status.
+    pub fn run(self) -> Outcome<Exit> {
+        let client = Client::find(&self.connect)?;
+        let status = if self.wait { ended(&client, self.app)? } else { get(&client, self.app, 0)? };
+        match self.format {
+            ListFormat::Json => print_json(&status)?,
+            ListFormat::Table => print::data(print::safe(&describe(&status)).as_bytes())?,
+        }
+        let failed = matches!(status.state, AppState::Failed | AppState::Killed);
+        Ok(if self.wait && failed { Exit::ApplicationFailed } else { Exit::Done })
+    }
+}
+
+/// The status, at once or when the application has ended, at most `wait_ms` later.
+pub fn get(client: &Client, app: AppId, wait_ms: u64) -> Outcome<AppStatus> {
+    client.get(&format!("/applications/{app}?wait_ms={wait_ms}"))
+}
+
+/// The status once the application has ended, however long that takes.
+pub fn ended(client: &Client, app: AppId) -> Outcome<AppStatus> {
+    loop {
+        let status = get(client, app, WAIT_MS)?;
+        if status.state.is_final() {
+            return Ok(status);
+        }
+    }
+}
+
+/// A state in words.
+pub fn state(state: AppState) -> &'static str {
+    match state {
+        AppState::Waiting => "waiting",
+        AppState::Running => "running",
+        AppState::Succeeded => "succeeded",
+        AppState::Failed => "failed",
+        AppState::Killed => "killed",
+    }
+}
+
+/// How long it took, if it has ended.
+pub fn seconds(app: &AppStatus) -> Option<String> {
+    let ms = app.ended_ms?.saturating_sub(app.submitted_ms);
+    Some(format!("{}.{:03}", ms / 1_000, ms % 1_000))
+}
+
+fn describe(app: &AppStatus) -> String {
+    let mut text = String::new();
+    let mut field = |name: &str, value: &str| text.push_str(&format!("{name:<12} {value}\n"));
+    field("application", &app.app.to_string());
+    field("name", &app.name);
+    field("state", state(app.state));
+    field("attempt", &app.attempt.to_string());
+    match app.driver {
+        Some(worker) => field("driver", &format!("on {worker}")),
+        None if app.attempt > 0 => field("driver", "beside the submitting command"),
+        None => {}
+    }
+    field("submitted", &print::utc(app.submitted_ms));
+    if let (Some(ended), Some(seconds)) = (app.ended_ms, seconds(app)) {
+        field("ended", &format!("{} (after {seconds} s)", print::utc(ended)));
+    }
+    if let Some(bytes) = app.result_bytes {
+        field("result", &format!("{bytes} bytes"));
+    }
+    if let Some(error) = &app.error {
+        field("error", &format!("[{}] {}", error.code, error.message));
+        if !error.help.is_empty() {
+            field("help", &error.help);
+        }
+    }
+    text
+}

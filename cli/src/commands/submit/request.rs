@@ -1,0 +1,132 @@
+//! A submission made from flags, and sent: the plugin travels only if the master does not have it yet.
+
+use super::SubmitArgs;
+use crate::client::Client;
+use crate::failure::{Exit, Failure, Outcome};
+use firesteel_common::error::{Error, ErrorCode};
+use firesteel_common::http::{PluginInfo, SubmitRequest, SubmitResponse};
+use firesteel_common::id::PluginHash;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// A plugin as it was read from its file.
+pub struct Plugin {
+    /// The file, with an absolute path.
+    pub path: PathBuf,
+    /// Its content hash.
+    pub hash: PluginHash,
+    bytes: Vec<u8>,
+}
+
+/// What to submit.
+pub fn build(args: &SubmitArgs) -> Outcome<(SubmitRequest, Option<Plugin>)> {
+    let plugin = args.plugin.as_deref().map(read_plugin).transpose()?;
+    let request = SubmitRequest {
+        name: args.name.clone().unwrap_or_default(),
+        plugin: plugin.as_ref().map(|plugin| plugin.hash),
+        entry: args.entry.clone().unwrap_or_default(),
+        args: pairs(&args.args, "ARG=VALUE")?,
+        sql: args.sql.as_deref().map(read_sql).transpose()?,
+        tables: tables(&args.table)?,
+        deploy_mode: args.deploy_mode.into(),
+        idempotency_key: args.idempotency_key.clone(),
+    };
+    Ok((request, plugin))
+}
+
+/// Sends it; uploads the plugin when the master says that it does not know it.
+pub fn send(client: &Client, request: &SubmitRequest, plugin: Option<&Plugin>) -> Outcome<SubmitResponse> {
+    let first: Outcome<SubmitResponse> = client.post("/applications", request);
+    match (first, plugin) {
+        (Err(failure), Some(plugin)) if is_unknown(&failure) => {
+            let stored: PluginInfo = client.post_bytes("/plugins", &plugin.bytes)?;
+            if stored.hash != plugin.hash {
+                let message = "the master stored the plugin under another hash than that of its content";
+                return Err(Error::new(ErrorCode::Internal, message).into());
+            }
+            client.post("/applications", request)
+        }
+        (answer, _) => answer,
+    }
+}
+
+fn is_unknown(failure: &Failure) -> bool {
+    failure.exit == Exit::Refused && failure.error.code == ErrorCode::NotFound
+}
+
+fn read_plugin(path: &Path) -> Outcome<Plugin> {
+    let unreadable = |cause: std::io::Error| {
+        Failure::usage(format!("the plugin {} cannot be read: {cause}", path.display())).with_help(
+            "build the job with `cargo build --release`; its .so lies in the target directory under release/",
+        )
+    };
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let path = std::fs::canonicalize(path).map_err(unreadable)?;
+    Ok(Plugin { path, hash: PluginHash(Sha256::digest(&bytes).into()), bytes })
+}
+
+fn read_sql(path: &Path) -> Outcome<String> {
+    let text = if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(path)
+    };
+    text.map_err(|cause| Failure::usage(format!("the SQL text {} cannot be read: {cause}", path.display())))
+}
+
+/// Tables by name, with absolute paths, since a worker opens them.
+fn tables(texts: &[String]) -> Outcome<BTreeMap<String, String>> {
+    let mut tables = pairs(texts, "--table NAME=PATH")?;
+    for path in tables.values_mut() {
+        *path = std::path::absolute(&*path)
+            .map_err(|cause| Failure::usage(format!("'{path}' is not a path: {cause}")))?
+            .display()
+            .to_string();
+    }
+    Ok(tables)
+}
+
+fn pairs(texts: &[String], form: &str) -> Outcome<BTreeMap<String, String>> {
+    let mut pairs = BTreeMap::new();
+    for text in texts {
+        let Some((name, value)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            return Err(Failure::usage(format!("'{text}' is not of the form {form}")));
+        };
+        if pairs.insert(name.to_owned(), value.to_owned()).is_some() {
+            return Err(Failure::usage(format!("'{name}' is given twice")));
+        }
+    }
+    Ok(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_split_at_their_first_equals_sign() {
+        let found = pairs(&["a=1".into(), "b=x=y".into(), "c=".into()], "A=B").unwrap();
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), [("a", "1"), ("b", "x=y"), ("c", "")].map(owned));
+    }
+
+    fn owned((a, b): (&str, &str)) -> (String, String) {
+        (a.to_owned(), b.to_owned())
+    }
+
+    #[test]
+    fn an_argument_without_a_name_or_given_twice_is_misuse() {
+        for texts in [vec!["top"], vec!["=1"], vec!["a=1", "a=2"]] {
+            let texts: Vec<String> = texts.into_iter().map(str::to_owned).collect();
+            assert_eq!(pairs(&texts, "ARG=VALUE").unwrap_err().exit, Exit::Usage);
+        }
+    }
+
+    #[test]
+    fn tables_get_absolute_paths() {
+        let found = tables(&["t=x.parquet".into()]).unwrap();
+        assert!(Path::new(&found["t"]).is_absolute());
+    }
+}
