@@ -5,7 +5,20 @@
 #![warn(missing_docs)]
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "tests"))]
 
+mod actor;
+mod board;
+mod clock;
+mod control;
+mod effects;
+mod elf;
+mod events;
+mod files;
+mod http;
+mod journal;
+mod logs;
 mod options;
+mod parent;
+mod program;
 mod run;
 
 pub use options::{MasterOptions, MasterState, read_state, read_token};

@@ -1,0 +1,223 @@
+//! What the daemon answers from: how every application and plugin is, kept in memory and changed by effects.
+//!
+//! It decides nothing. The journal is the truth of what is durable, the scheduler of what is to be done; this is
+//! where both are looked up without asking either.
+
+use crate::journal::{Recovered, StoredOutcome};
+use firesteel_common::error::Error;
+use firesteel_common::http::{AppState, AppStatus, DeployMode, PluginInfo, SubmitRequest};
+use firesteel_common::id::{AppAttemptId, AppId, PluginHash};
+use firesteel_common::{ErrorCode, event::AppEvent};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
+/// How everything is.
+#[derive(Default)]
+pub(crate) struct Board {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    apps: BTreeMap<AppId, App>,
+    plugins: BTreeMap<PluginHash, PluginInfo>,
+    /// Applications that wait for a driver.
+    waiting: usize,
+}
+
+struct App {
+    status: AppStatus,
+    kind: AppKind,
+    /// The highest attempt that may have a driver.
+    attempt: u32,
+    /// Made by the first who waits for a change.
+    changed: Option<Arc<Notify>>,
+}
+
+/// What kind of application it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AppKind {
+    /// A SQL text (its result is an Arrow stream) or an entry point (its result is JSON).
+    pub sql: bool,
+    /// Where its driver runs.
+    pub deploy_mode: DeployMode,
+}
+
+impl AppKind {
+    /// The kind of a submission.
+    pub(crate) fn of(request: &SubmitRequest) -> Self {
+        Self { sql: request.sql.is_some(), deploy_mode: request.deploy_mode }
+    }
+}
+
+/// How an application is, and what to wait on until that changes.
+pub(crate) struct Watched {
+    /// How it is.
+    pub status: AppStatus,
+    /// Ready at its next change; `None` if there will be none.
+    pub changed: Option<OwnedNotified>,
+}
+
+impl Board {
+    /// What the journal held.
+    pub(crate) fn new(recovered: &Recovered) -> Self {
+        let board = Self::default();
+        for plugin in &recovered.plugins {
+            board.add_plugin(plugin.clone());
+        }
+        for app in &recovered.apps {
+            board.add_app(app.app, &app.request, app.submitted_ms, app.attempt);
+            if let Some(outcome) = &app.outcome {
+                board.end_app(app.app, outcome);
+            }
+        }
+        board
+    }
+
+    /// An application was accepted.
+    pub(crate) fn add_app(&self, app: AppId, request: &SubmitRequest, submitted_ms: u64, attempt: u32) {
+        let status = AppStatus {
+            app,
+            name: request.name.clone(),
+            state: AppState::Waiting,
+            attempt: 0,
+            driver: None,
+            submitted_ms,
+            ended_ms: None,
+            error: None,
+            result_bytes: None,
+        };
+        let entry = App { status, kind: AppKind::of(request), attempt, changed: None };
+        let mut inner = self.inner.lock();
+        if inner.apps.insert(app, entry).is_none() {
+            inner.waiting += 1;
+        }
+    }
+
+    /// A line of the event log, as far as it says how an application is.
+    pub(crate) fn event(&self, app: AppAttemptId, event: &AppEvent) {
+        if let AppEvent::AppStarted { worker, .. } = event {
+            self.change(app.app, |entry| {
+                entry.attempt = entry.attempt.max(app.attempt);
+                entry.status.attempt = app.attempt;
+                entry.status.driver = *worker;
+                entry.status.state = AppState::Running;
+            });
+        }
+    }
+
+    /// A driver is connected, so its application runs.
+    pub(crate) fn driver_attached(&self, app: AppAttemptId) {
+        self.change(app.app, |entry| {
+            entry.status.attempt = app.attempt;
+            entry.status.state = AppState::Running;
+        });
+    }
+
+    /// A further driver is wanted; the application waits again.
+    pub(crate) fn attempt_wanted(&self, app: AppAttemptId) {
+        self.change(app.app, |entry| {
+            entry.attempt = entry.attempt.max(app.attempt);
+            entry.status.driver = None;
+            entry.status.state = AppState::Waiting;
+        });
+    }
+
+    /// An application's outcome is durable.
+    pub(crate) fn end_app(&self, app: AppId, outcome: &StoredOutcome) {
+        self.change(app, |entry| {
+            entry.status.state = match &outcome.error {
+                None => AppState::Succeeded,
+                Some(error) if error.code == ErrorCode::Killed => AppState::Killed,
+                Some(_) => AppState::Failed,
+            };
+            entry.status.ended_ms = Some(outcome.ended_ms);
+            entry.status.error = outcome.error.clone();
+            entry.status.result_bytes = outcome.result_bytes;
+        });
+    }
+
+    /// Changes an application that has not ended, and tells who waits.
+    fn change(&self, app: AppId, change: impl FnOnce(&mut App)) {
+        let mut inner = self.inner.lock();
+        let Some(entry) = inner.apps.get_mut(&app).filter(|entry| !entry.status.state.is_final()) else {
+            return;
+        };
+        let was_waiting = entry.status.state == AppState::Waiting;
+        change(entry);
+        let is_waiting = entry.status.state == AppState::Waiting;
+        if let Some(changed) = entry.changed.take() {
+            changed.notify_waiters();
+        }
+        inner.waiting = inner.waiting + usize::from(is_waiting) - usize::from(was_waiting);
+    }
+
+    /// How an application is.
+    pub(crate) fn app(&self, app: AppId) -> Option<AppStatus> {
+        self.inner.lock().apps.get(&app).map(|entry| entry.status.clone())
+    }
+
+    /// What kind of application it is.
+    pub(crate) fn kind(&self, app: AppId) -> Option<AppKind> {
+        self.inner.lock().apps.get(&app).map(|entry| entry.kind)
+    }
+
+    /// How an application is, and its next change.
+    pub(crate) fn watch(&self, app: AppId) -> Option<Watched> {
+        let mut inner = self.inner.lock();
+        let entry = inner.apps.get_mut(&app)?;
+        let status = entry.status.clone();
+        let changed = (!status.state.is_final()).then(|| {
+            let changed = entry.changed.get_or_insert_with(|| Arc::new(Notify::new()));
+            Arc::clone(changed).notified_owned()
+        });
+        Some(Watched { status, changed })
+    }
+
+    /// Whether a driver of this attempt may connect. One whose application has ended may too: it may not have
+    /// heard yet that its outcome is durable.
+    pub(crate) fn admits_driver(&self, app: AppAttemptId) -> bool {
+        let inner = self.inner.lock();
+        inner.apps.get(&app.app).is_some_and(|entry| (1..=entry.attempt).contains(&app.attempt))
+    }
+
+    /// The newest applications first, from the `offset`-th, at most `limit`.
+    pub(crate) fn apps(&self, offset: usize, limit: usize) -> Vec<AppStatus> {
+        let inner = self.inner.lock();
+        inner.apps.values().rev().skip(offset).take(limit).map(|entry| entry.status.clone()).collect()
+    }
+
+    /// How many applications wait for a driver.
+    pub(crate) fn waiting(&self) -> usize {
+        self.inner.lock().waiting
+    }
+
+    /// A plugin is durable.
+    pub(crate) fn add_plugin(&self, plugin: PluginInfo) {
+        self.inner.lock().plugins.insert(plugin.hash, plugin);
+    }
+
+    /// A plugin.
+    pub(crate) fn plugin(&self, hash: PluginHash) -> Option<PluginInfo> {
+        self.inner.lock().plugins.get(&hash).cloned()
+    }
+
+    /// Every plugin, by hash.
+    pub(crate) fn plugins(&self) -> Vec<PluginInfo> {
+        self.inner.lock().plugins.values().cloned().collect()
+    }
+
+    /// How many plugins there are.
+    pub(crate) fn plugin_count(&self) -> usize {
+        self.inner.lock().plugins.len()
+    }
+}
+
+/// What is said of an application that is not there.
+pub(crate) fn no_such_app(app: AppId) -> Error {
+    Error::new(ErrorCode::NotFound, format!("there is no application {app}"))
+        .with_help("`firesteel list` shows the applications")
+}

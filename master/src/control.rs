@@ -1,0 +1,168 @@
+//! The control port: workers, drivers, and workers that fetch plugins. What comes over a link is handed to the
+//! actor by the link's own thread; the output of applications goes straight to the logs.
+
+use crate::actor::{Fact, Master, feed};
+use crate::effects::Shared;
+use crate::files::plugin_path;
+use actix::Addr;
+use firesteel_common::id::AppAttemptId;
+use firesteel_common::protocol::data::{DATA_FRAME_LEN_MAX, PluginReply, PluginRequest};
+use firesteel_common::protocol::driver::{FromDriver, ToDriver};
+use firesteel_common::protocol::hello::Role;
+use firesteel_common::protocol::worker::{FromWorker, ToMaster, ToWorker};
+use firesteel_common::{Error, Result};
+use firesteel_net::{Key, Link, Listener, read_frame, write_frame};
+use firesteel_scheduler::event::{Event, LinkId};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Messages that may wait for a peer; one that lets more pile up is dropped and comes back.
+const OUTBOX: usize = 16_384;
+/// How long a worker may take over one step of fetching a plugin.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the control port needs to know.
+pub(crate) struct Control {
+    /// Everything that is shared.
+    pub shared: Shared,
+    /// The actor.
+    pub actor: Addr<Master>,
+    /// The cluster secret.
+    pub secret: Key,
+    /// Where plugins lie.
+    pub run_dir: PathBuf,
+}
+
+impl Control {
+    /// Starts to accept.
+    ///
+    /// # Errors
+    /// `IO` if no thread can be had.
+    pub(crate) fn listen(self, listener: TcpListener) -> Result<Listener> {
+        let control = Arc::new(self);
+        let keys = Arc::clone(&control);
+        let links = AtomicU64::new(1);
+        Listener::start(
+            listener,
+            "control",
+            Role::Master,
+            move |role| keys.key_for(role),
+            move |stream, role| {
+                let link = LinkId(links.fetch_add(1, Ordering::Relaxed));
+                if let Err(error) = control.serve(stream, role, link) {
+                    tracing::warn!(%error, ?role, "a connection ended");
+                }
+            },
+        )
+    }
+
+    /// The key that a peer must prove. A driver's exists only if its attempt was made.
+    fn key_for(&self, role: Role) -> Option<Key> {
+        match role {
+            Role::Worker | Role::Fetcher => Some(self.secret.clone()),
+            Role::Driver(app) if self.shared.board.admits_driver(app) => Some(self.secret.for_app(app)),
+            Role::Driver(_) | Role::Master | Role::Reader(_) => None,
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, role: Role, link: LinkId) -> Result<()> {
+        match role {
+            Role::Worker => self.serve_worker(stream, link),
+            Role::Driver(app) => self.serve_driver(stream, app, link),
+            Role::Fetcher => serve_plugins(stream, &self.run_dir),
+            Role::Master | Role::Reader(_) => Ok(()),
+        }
+    }
+
+    fn serve_worker(&self, stream: TcpStream, link: LinkId) -> Result<()> {
+        // The reader waits at the gate until the actor knows the link, so that nothing overtakes it.
+        let gate = Arc::new(OnceLock::new());
+        let (open, close) = (Arc::clone(&gate), Arc::clone(&gate));
+        let (actor, closed) = (self.actor.clone(), self.actor.clone());
+        let shared = self.shared.clone();
+        let on_message = move |message: FromWorker| {
+            open.wait();
+            match note_output(&shared, message) {
+                Some(message) => feed(&actor, Fact::Event(Event::FromWorker { link, message })),
+                None => true,
+            }
+        };
+        let on_close = move |error: Option<Error>| {
+            close.wait();
+            if let Some(error) = error {
+                tracing::warn!(%error, link = link.0, "a worker's link broke");
+            }
+            feed(&closed, Fact::Event(Event::WorkerLinkClosed(link)));
+        };
+        let sender: Link<ToWorker> =
+            Link::start(stream, &format!("worker-link-{}", link.0), OUTBOX, on_message, on_close)?;
+        feed(&self.actor, Fact::WorkerLinked(link, sender));
+        gate.get_or_init(|| ());
+        Ok(())
+    }
+
+    fn serve_driver(&self, stream: TcpStream, app: AppAttemptId, link: LinkId) -> Result<()> {
+        let gate = Arc::new(OnceLock::new());
+        let (open, close) = (Arc::clone(&gate), Arc::clone(&gate));
+        let (actor, closed) = (self.actor.clone(), self.actor.clone());
+        let on_message = move |message: FromDriver| {
+            open.wait();
+            feed(&actor, Fact::FromDriver(app, link, message))
+        };
+        let on_close = move |error: Option<Error>| {
+            close.wait();
+            if let Some(error) = error {
+                tracing::info!(%error, %app, "a driver's link broke");
+            }
+            feed(&closed, Fact::DriverLinkClosed(app, link));
+        };
+        let sender: Link<ToDriver> =
+            Link::start(stream, &format!("driver-{app}"), OUTBOX, on_message, on_close)?;
+        feed(&self.actor, Fact::DriverLinked(app, link, sender));
+        gate.get_or_init(|| ());
+        Ok(())
+    }
+}
+
+/// Takes what applications print, and notes that a driver will print no more; the rest is for the scheduler.
+fn note_output(shared: &Shared, from: FromWorker) -> Option<FromWorker> {
+    match &from.message {
+        ToMaster::Output { app, source, bytes } => {
+            if shared.board.kind(app.app).is_some() {
+                shared.logs.write(app.app, source, bytes);
+            }
+            None
+        }
+        ToMaster::DriverExited { app, .. } => {
+            shared.logs.driver_exited(app.app);
+            Some(from)
+        }
+        _ => Some(from),
+    }
+}
+
+/// Answers a worker's requests for plugins until it has enough.
+fn serve_plugins(mut stream: TcpStream, run_dir: &Path) -> Result<()> {
+    let failed = |cause| Error::io("serving a plugin", &cause);
+    stream.set_read_timeout(Some(FETCH_TIMEOUT)).map_err(failed)?;
+    stream.set_write_timeout(Some(FETCH_TIMEOUT)).map_err(failed)?;
+    while let Some(request) = read_frame::<PluginRequest>(&mut stream, DATA_FRAME_LEN_MAX)? {
+        let mut file = match File::open(plugin_path(run_dir, request.plugin)) {
+            Ok(file) => file,
+            Err(cause) if cause.kind() == ErrorKind::NotFound => {
+                write_frame(&mut stream, &PluginReply::Missing)?;
+                continue;
+            }
+            Err(cause) => return Err(failed(cause)),
+        };
+        let bytes = file.metadata().map_err(failed)?.len();
+        write_frame(&mut stream, &PluginReply::Found { bytes })?;
+        std::io::copy(&mut file, &mut stream).map_err(failed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,289 @@
+//! Performs what the scheduler wants done: the only place where a decision touches the world.
+//!
+//! Nothing here waits. A link whose peer does not read is closed (the peer comes back and is told everything
+//! anew); a record that finds the journal's queue full waits here, in order.
+
+use crate::actor::{Fact, Master, give_up};
+use crate::board::Board;
+use crate::clock::wall_ms;
+use crate::events::EventLogs;
+use crate::journal::{Journal, Outcome, Record};
+use crate::logs::Logs;
+use actix::Addr;
+use firesteel_common::http::DeployMode;
+use firesteel_common::id::{AppAttemptId, AppId, WorkerId};
+use firesteel_common::protocol::driver::{FromDriver, ToDriver};
+use firesteel_common::protocol::worker::ToWorker;
+use firesteel_net::link::Link;
+use firesteel_scheduler::event::{Effect, Event, LinkId};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// The longest wait before a record is tried again that could not be written.
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How often a record is tried: about a day, then the process ends.
+const RETRIES_MAX: u32 = 8640;
+
+/// What several rooms of the master share: everything but the scheduler.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    /// How everything is.
+    pub board: Arc<Board>,
+    /// What is durable.
+    pub journal: Journal,
+    /// What applications print.
+    pub logs: Arc<Logs>,
+    /// What happened to them.
+    pub events: EventLogs,
+    /// Told when a worker comes or goes.
+    pub workers_changed: Arc<Notify>,
+}
+
+/// The links, and everything that effects are performed on.
+pub(crate) struct World {
+    shared: Shared,
+    actor: Option<Addr<Master>>,
+    worker_links: BTreeMap<LinkId, Link<ToWorker>>,
+    workers: BTreeMap<WorkerId, LinkId>,
+    drivers: BTreeMap<AppAttemptId, (LinkId, Link<ToDriver>)>,
+    /// Records that found no room in the journal's queue; at most two for each application.
+    backlog: VecDeque<Record>,
+    /// The scheduler's records that are not durable yet.
+    pending: BTreeMap<AppId, Pending>,
+}
+
+/// What of an application is being made durable.
+#[derive(Default)]
+struct Pending {
+    attempt: Option<AppAttemptId>,
+    outcome: Option<Outcome>,
+    failures: u32,
+}
+
+impl World {
+    /// A world without links.
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self {
+            shared,
+            actor: None,
+            worker_links: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            drivers: BTreeMap::new(),
+            backlog: VecDeque::new(),
+            pending: BTreeMap::new(),
+        }
+    }
+
+    /// Where answers of the journal go.
+    pub(crate) fn set_actor(&mut self, actor: Addr<Master>) {
+        self.actor = Some(actor);
+    }
+
+    /// Performs one effect.
+    pub(crate) fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::BindWorker { link, worker } => self.bind_worker(link, worker),
+            Effect::RefuseLink { link, error } => {
+                if let Some(sender) = self.worker_links.remove(&link) {
+                    send_or_close(&sender, ToWorker::Refused(error));
+                    sender.close();
+                }
+            }
+            Effect::DropWorker(worker) => {
+                if let Some(link) = self.workers.remove(&worker) {
+                    self.close_worker_link(link);
+                }
+                self.shared.workers_changed.notify_waiters();
+            }
+            Effect::SendWorker { worker, message } => {
+                let link = self.workers.get(&worker).and_then(|link| self.worker_links.get(link));
+                if let Some(link) = link {
+                    send_or_close(link, message);
+                }
+            }
+            Effect::SendDriver { app, message } => {
+                if let Some((_, link)) = self.drivers.get(&app) {
+                    send_or_close(link, message);
+                }
+            }
+            Effect::JournalAttempt(app) => {
+                self.shared.board.attempt_wanted(app);
+                self.pending.entry(app.app).or_default().attempt = Some(app);
+                self.write_attempt(app);
+            }
+            Effect::JournalOutcome { app, outcome } => {
+                let outcome = Outcome { app, outcome, ended_ms: wall_ms() };
+                self.pending.entry(app).or_default().outcome = Some(outcome.clone());
+                self.write_outcome(outcome);
+            }
+            Effect::Log(event) => {
+                self.shared.board.event(event.app, &event.event);
+                self.shared.events.write(event);
+            }
+        }
+    }
+
+    fn bind_worker(&mut self, link: LinkId, worker: WorkerId) {
+        if let Some(older) = self.workers.insert(worker, link).filter(|older| *older != link) {
+            self.close_worker_link(older);
+        }
+        self.shared.workers_changed.notify_waiters();
+    }
+
+    fn close_worker_link(&mut self, link: LinkId) {
+        if let Some(sender) = self.worker_links.remove(&link) {
+            sender.close();
+        }
+    }
+
+    /// A worker's link can be sent to.
+    pub(crate) fn add_worker_link(&mut self, link: LinkId, sender: Link<ToWorker>) {
+        self.worker_links.insert(link, sender);
+    }
+
+    fn remove_worker_link(&mut self, link: LinkId) {
+        self.worker_links.remove(&link);
+        self.workers.retain(|_, bound| *bound != link);
+        self.shared.workers_changed.notify_waiters();
+    }
+
+    /// A driver's link can be sent to; an older one of the same driver is closed.
+    pub(crate) fn add_driver_link(&mut self, app: AppAttemptId, link: LinkId, sender: Link<ToDriver>) {
+        if let Some((_, older)) = self.drivers.insert(app, (link, sender)) {
+            older.close();
+        }
+    }
+
+    /// Whether this is the driver's latest link.
+    pub(crate) fn is_current(&self, app: AppAttemptId, link: LinkId) -> bool {
+        self.drivers.get(&app).is_some_and(|(current, _)| *current == link)
+    }
+
+    /// A driver said something: with its first words, its application runs.
+    pub(crate) fn note_driver(&self, app: AppAttemptId, message: &FromDriver) {
+        if matches!(message, FromDriver::Attach { .. }) {
+            self.shared.board.driver_attached(app);
+        }
+    }
+
+    /// A driver's link closed; `false` if a later one has replaced it.
+    pub(crate) fn remove_driver_link(&mut self, app: AppAttemptId, link: LinkId) -> bool {
+        let current = self.is_current(app, link);
+        if current {
+            self.drivers.remove(&app);
+        }
+        current
+    }
+
+    /// How many workers are connected.
+    pub(crate) fn connected_workers(&self) -> usize {
+        self.worker_links.len()
+    }
+
+    /// Closes all links, for the end of the process.
+    pub(crate) fn close_links(&mut self) {
+        self.worker_links.values().for_each(Link::close);
+        self.drivers.values().for_each(|(_, link)| link.close());
+    }
+
+    fn write_attempt(&mut self, app: AppAttemptId) {
+        let Some(actor) = self.actor.clone() else { return };
+        self.write(Record::Attempt(
+            app,
+            Box::new(move |written| {
+                actor.do_send(match written {
+                    Ok(()) => Fact::Event(Event::AttemptJournaled(app)),
+                    Err(_) => Fact::JournalFailed(app.app),
+                });
+            }),
+        ));
+    }
+
+    fn write_outcome(&mut self, outcome: Outcome) {
+        let Some(actor) = self.actor.clone() else { return };
+        let (app, shared) = (outcome.app, self.shared.clone());
+        self.write(Record::Outcome(
+            outcome,
+            Box::new(move |written| {
+                actor.do_send(match written {
+                    Ok(stored) => {
+                        let kind = shared.board.kind(app);
+                        shared.board.end_app(app, &stored);
+                        let on_worker = kind.is_some_and(|kind| kind.deploy_mode == DeployMode::Cluster);
+                        shared.logs.app_ended(app, on_worker);
+                        Fact::Event(Event::OutcomeJournaled(app))
+                    }
+                    Err(_) => Fact::JournalFailed(app),
+                });
+            }),
+        ));
+    }
+
+    /// Hands a record to the journal, behind those that wait already. (Answers come by `do_send`, which ignores
+    /// the mailbox's bound: each answers one record, and those are bounded by the journal's queue.)
+    fn write(&mut self, record: Record) {
+        self.backlog.push_back(record);
+        self.write_backlog();
+    }
+
+    /// Hands in what waits, as far as there is room.
+    pub(crate) fn write_backlog(&mut self) {
+        while let Some(record) = self.backlog.pop_front() {
+            if let Err(record) = self.shared.journal.try_write_own(record) {
+                self.backlog.push_front(*record);
+                return;
+            }
+        }
+    }
+
+    /// Keeps links and pending records in step with what the scheduler is about to hear.
+    pub(crate) fn note(&mut self, event: &Event) {
+        match event {
+            Event::WorkerLinkClosed(link) => self.remove_worker_link(*link),
+            Event::OutcomeJournaled(app) => {
+                self.pending.remove(app);
+            }
+            Event::AttemptJournaled(app) => {
+                if let Some(pending) = self.pending.get_mut(&app.app) {
+                    pending.attempt = pending.attempt.filter(|attempt| attempt != app);
+                    pending.failures = 0;
+                    if pending.attempt.is_none() && pending.outcome.is_none() {
+                        self.pending.remove(&app.app);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// How long to wait before a record is written again.
+    pub(crate) fn journal_retry_wait(&mut self, app: AppId) -> Duration {
+        let Some(pending) = self.pending.get_mut(&app) else { return Duration::ZERO };
+        pending.failures += 1;
+        if pending.failures > RETRIES_MAX {
+            give_up("the journal could not be written for a day");
+        }
+        RETRY_WAIT_MAX.min(Duration::from_millis(250) * pending.failures)
+    }
+
+    /// Writes what of an application is still not durable.
+    pub(crate) fn journal_again(&mut self, app: AppId) {
+        let Some(pending) = self.pending.get(&app) else { return };
+        let (attempt, outcome) = (pending.attempt, pending.outcome.clone());
+        if let Some(attempt) = attempt {
+            self.write_attempt(attempt);
+        }
+        if let Some(outcome) = outcome {
+            self.write_outcome(outcome);
+        }
+    }
+}
+
+/// Sends without waiting; a link whose peer does not keep up is closed.
+fn send_or_close<T: serde::Serialize + Send + 'static>(link: &Link<T>, message: T) {
+    if link.try_send(message).is_err() {
+        link.close();
+    }
+}

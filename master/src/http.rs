@@ -1,0 +1,142 @@
+//! The HTTP daemon: one router, one guard in front of all of it, one file for each resource.
+//!
+//! Handlers parse ids, look at the board, or hand something to the journal; they decide nothing. No text of a
+//! client becomes a path: every id in a path is a parsed type.
+
+mod applications;
+mod auth;
+mod failure;
+mod health;
+mod intake;
+mod output;
+mod plugins;
+mod submit;
+mod workers;
+
+use crate::actor::Master;
+use crate::effects::Shared;
+use actix::Addr;
+use actix_web::dev::Server;
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, Data};
+use actix_web::{App, HttpServer};
+use auth::Token;
+use failure::Failure;
+use firesteel_common::config::MasterConfig;
+use firesteel_common::{Error, ErrorCode};
+use firesteel_net::Key;
+pub(crate) use plugins::UPLOAD_PREFIX;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Where everything of ours lies.
+const PREFIX: &str = "/api/firesteel/v1";
+/// Threads of the daemon.
+const THREADS: usize = 2;
+/// Connections of one thread at most.
+const CONNECTIONS: usize = 1000;
+/// How long the head of a request may take.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection without a request is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long requests may still run when the master ends, in seconds.
+const SHUTDOWN_SECONDS: u64 = 2;
+/// Plugins that may be on their way at once.
+const UPLOADS: usize = 4;
+/// The longest wait that a client can ask for, in milliseconds.
+const WAIT_MS_MAX: u64 = 60_000;
+
+/// What handlers look at.
+pub(crate) struct Daemon {
+    /// Everything that is shared.
+    pub shared: Shared,
+    /// The actor.
+    pub actor: Addr<Master>,
+    /// The cluster secret, for the keys of client mode.
+    pub secret: Key,
+    /// The address that drivers dial.
+    pub master: String,
+    /// Where plugins and results lie.
+    pub run_dir: PathBuf,
+    /// Limits.
+    pub config: MasterConfig,
+    /// Places for uploads.
+    pub uploads: Semaphore,
+}
+
+impl Daemon {
+    /// What handlers look at.
+    pub(crate) fn new(
+        shared: Shared,
+        actor: Addr<Master>,
+        secret: Key,
+        master: String,
+        run_dir: PathBuf,
+        config: MasterConfig,
+    ) -> Self {
+        Self { shared, actor, secret, master, run_dir, config, uploads: Semaphore::new(UPLOADS) }
+    }
+}
+
+/// Starts the daemon on a listening socket. `token` is what every request must bear.
+///
+/// # Errors
+/// `IO` if the socket cannot be used.
+pub(crate) fn start(listener: TcpListener, daemon: Daemon, token: &str) -> Result<Server, Error> {
+    let daemon = Data::new(daemon);
+    let token = Data::new(Token::new(token));
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(daemon.clone())
+            .app_data(token.clone())
+            .wrap(from_fn(auth::guard))
+            .service(web::scope(PREFIX).configure(routes))
+            .configure(health::routes)
+            .default_service(web::to(no_such_route))
+    })
+    .workers(THREADS)
+    .max_connections(CONNECTIONS)
+    .client_request_timeout(HEAD_TIMEOUT)
+    .keep_alive(KEEP_ALIVE)
+    .shutdown_timeout(SHUTDOWN_SECONDS)
+    .disable_signals()
+    .listen(listener)
+    .map_err(|cause| Error::io("starting the HTTP daemon", &cause))?;
+    Ok(server.run())
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/plugins", web::get().to(plugins::list))
+        .route("/plugins", web::post().to(plugins::upload))
+        .route("/plugins/{hash}", web::get().to(plugins::get))
+        .route("/applications", web::get().to(applications::list))
+        .route("/applications", web::post().to(submit::submit))
+        .route("/applications/{app}", web::get().to(applications::get))
+        .route("/applications/{app}/kill", web::post().to(applications::kill))
+        .route("/applications/{app}/result", web::get().to(output::result))
+        .route("/applications/{app}/logs", web::get().to(output::logs))
+        .route("/applications/{app}/events", web::get().to(output::events))
+        .route("/workers", web::get().to(workers::list))
+        .configure(health::routes);
+}
+
+async fn no_such_route(request: actix_web::HttpRequest) -> Result<String, Failure> {
+    let what = format!("there is no {} {}", request.method(), request.path());
+    Err(Error::new(ErrorCode::NotFound, what).with_help("the routes lie under /api/firesteel/v1").into())
+}
+
+/// The instant at which a client that waits gets its answer at the latest.
+fn deadline(wait_ms: Option<u64>) -> tokio::time::Instant {
+    tokio::time::Instant::now() + Duration::from_millis(wait_ms.unwrap_or(0).min(WAIT_MS_MAX))
+}
+
+/// Reads an id in a path or a body.
+fn parse_id<T: std::str::FromStr>(text: &str) -> Result<T, Error>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|cause: T::Err| Error::new(ErrorCode::BadRequest, cause.to_string()))
+}

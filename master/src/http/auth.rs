@@ -1,0 +1,131 @@
+//! The guard in front of every route: whom a request is meant for, from which page it comes, and its token.
+//!
+//! Listening on loopback is no proof of anything: a page in a browser on this machine can send requests to it,
+//! under a name of its own that resolves to loopback. So the `Host` must be a loopback name, an `Origin` must be
+//! this daemon itself, and the token must be there, whatever the method and whether or not the route exists.
+
+use super::failure::Failure;
+use super::{PREFIX, health};
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use firesteel_common::{Error, ErrorCode};
+use sha2::{Digest, Sha256};
+use std::net::IpAddr;
+use subtle::ConstantTimeEq;
+
+/// The token that requests must bear, kept as its hash.
+pub(crate) struct Token([u8; 32]);
+
+impl Token {
+    /// Keeps the hash of a token.
+    pub(crate) fn new(token: &str) -> Self {
+        Self(Sha256::digest(token.as_bytes()).into())
+    }
+
+    /// Whether a text is the token; takes as long for any text of the same length.
+    fn is(&self, text: &str) -> bool {
+        let hash: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+        hash.ct_eq(&self.0).into()
+    }
+}
+
+/// Lets a request through, or answers it.
+pub(crate) async fn guard(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    match admit(&request) {
+        Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
+        Err(error) => {
+            tracing::warn!(%error, method = %request.method(), "a request was refused");
+            let failure = Failure(error);
+            Ok(request.into_response(actix_web::ResponseError::error_response(&failure)))
+        }
+    }
+}
+
+fn admit(request: &ServiceRequest) -> Result<(), Error> {
+    let host = header(request, &HOST)?.unwrap_or_default();
+    if !is_loopback(host) {
+        let what = "the Host of the request is not a loopback name".to_owned();
+        return Err(Error::new(ErrorCode::BadRequest, what).with_help("use 127.0.0.1 or localhost"));
+    }
+    if let Some(origin) = header(request, &ORIGIN)?
+        && !is_origin(origin, host)
+    {
+        return Err(Error::new(ErrorCode::BadRequest, "the request comes from a page of another origin"));
+    }
+    let path = request.path();
+    if health::PATHS.contains(&path.strip_prefix(PREFIX).unwrap_or(path)) {
+        return Ok(());
+    }
+    let bearer = header(request, &AUTHORIZATION)?.and_then(|text| text.strip_prefix("Bearer "));
+    let token = request.app_data::<Data<Token>>();
+    match bearer {
+        Some(bearer) if token.is_some_and(|token| token.is(bearer.trim())) => Ok(()),
+        Some(_) => Err(unauthenticated("the token is not that of this master")),
+        None => Err(unauthenticated("the request has no token")),
+    }
+}
+
+fn unauthenticated(what: &str) -> Error {
+    Error::new(ErrorCode::Unauthenticated, what).with_help(
+        "send `Authorization: Bearer TOKEN`; the token lies in the file `token` of the run directory",
+    )
+}
+
+/// A header that may be there once.
+fn header<'a>(request: &'a ServiceRequest, name: &HeaderName) -> Result<Option<&'a str>, Error> {
+    let mut values = request.headers().get_all(name);
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Error::new(ErrorCode::BadRequest, format!("the header {name} is there twice")));
+    }
+    let text = first.map(|value| value.to_str()).transpose();
+    text.map_err(|_| Error::new(ErrorCode::BadRequest, format!("the header {name} is not plain text")))
+}
+
+/// Whether `host[:port]` names this machine to itself.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Whether an origin is the daemon that the request is sent to.
+fn is_origin(origin: &str, host: &str) -> bool {
+    origin.strip_prefix("http://").is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_origins() {
+        for host in ["localhost", "LOCALHOST:80", "127.0.0.1:8080", "127.9.9.9", "[::1]:8080", "[::1]"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in
+            ["", "evil.example", "127.0.0.1.evil.example:80", "10.0.0.1", "[::2]", "localhost.evil", "::1"]
+        {
+            assert!(!is_loopback(host), "{host}");
+        }
+        assert!(is_origin("http://127.0.0.1:8080", "127.0.0.1:8080"));
+        for origin in ["null", "http://evil.example", "http://127.0.0.1:9", "https://127.0.0.1:8080"] {
+            assert!(!is_origin(origin, "127.0.0.1:8080"), "{origin}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_compared_whole() {
+        let token = Token::new("abc");
+        assert!(token.is("abc"));
+        assert!(!token.is("ab") && !token.is("abcd") && !token.is(""));
+    }
+}

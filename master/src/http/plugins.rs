@@ -1,0 +1,120 @@
+//! Plugins: taken in as a stream, named by their hash, described without being loaded.
+
+use super::failure::Failure;
+use super::intake::Body;
+use super::workers::stopping;
+use super::{Daemon, parse_id};
+use crate::elf::read_descriptor;
+use crate::files::{create_private, plugin_path, put_in_place};
+use crate::journal::Record;
+use actix_web::HttpResponse;
+use actix_web::web::{self, Data, Json, Path, Payload};
+use firesteel_common::http::PluginInfo;
+use firesteel_common::id::PluginHash;
+use firesteel_common::{Error, ErrorCode};
+use sha2::{Digest, Sha256};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
+
+/// How many plugins a master keeps.
+const PLUGINS_MAX: usize = 4096;
+/// How the name of a file begins that is still on its way.
+pub(crate) const UPLOAD_PREFIX: &str = "upload-";
+
+/// `GET /plugins`
+pub(super) async fn list(daemon: Data<Daemon>) -> Json<Vec<PluginInfo>> {
+    Json(daemon.shared.board.plugins())
+}
+
+/// `GET /plugins/{hash}`
+pub(super) async fn get(daemon: Data<Daemon>, hash: Path<String>) -> Result<Json<PluginInfo>, Failure> {
+    let hash: PluginHash = parse_id(&hash)?;
+    let plugin = daemon.shared.board.plugin(hash);
+    let missing = || Error::new(ErrorCode::NotFound, format!("there is no plugin {hash}"));
+    Ok(Json(plugin.ok_or_else(missing)?))
+}
+
+/// `POST /plugins`: 201 for a new one, 200 for one that was here.
+pub(super) async fn upload(daemon: Data<Daemon>, body: Payload) -> Result<HttpResponse, Failure> {
+    let _place = daemon.uploads.try_acquire().map_err(|_| {
+        Error::new(ErrorCode::QueueFull, "too many plugins are being uploaded")
+            .with_help("try again in a moment")
+    })?;
+    let upload = Upload::create(&daemon)?;
+    let (hash, bytes) = upload.receive(Body::new(body, daemon.config.plugin_bytes_max)).await?;
+    if let Some(known) = daemon.shared.board.plugin(hash) {
+        return Ok(HttpResponse::Ok().json(known));
+    }
+    if daemon.shared.board.plugin_count() >= PLUGINS_MAX {
+        let what = format!("the master keeps {PLUGINS_MAX} plugins already");
+        return Err(Error::new(ErrorCode::TooLarge, what).into());
+    }
+    let place = plugin_path(&daemon.run_dir, hash);
+    let described = web::block(move || {
+        let descriptor = read_descriptor(&upload.path)?;
+        put_in_place(&upload.path, &place)?;
+        Ok::<_, Error>(descriptor)
+    });
+    let descriptor = described.await.map_err(|_| stopping())??;
+    let info = PluginInfo { hash, bytes, descriptor };
+    keep(&daemon, info.clone()).await?;
+    Ok(HttpResponse::Created().json(info))
+}
+
+/// Makes a plugin durable and known.
+async fn keep(daemon: &Daemon, info: PluginInfo) -> Result<(), Error> {
+    let (answer, written) = oneshot::channel();
+    let board = daemon.shared.board.clone();
+    let record = info.clone();
+    daemon.shared.journal.try_write(Record::Plugin(
+        record,
+        Box::new(move |written| {
+            if written.is_ok() {
+                board.add_plugin(info);
+            }
+            // A client that has gone away is not waiting for it.
+            answer.send(written).ok();
+        }),
+    ))?;
+    written.await.map_err(|_| stopping())?
+}
+
+/// A file on its way; removed unless it was put in its place.
+struct Upload {
+    path: PathBuf,
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // It is gone if it was put in its place; the next start removes what else is left.
+        std::fs::remove_file(&self.path).ok();
+    }
+}
+
+impl Upload {
+    fn create(daemon: &Daemon) -> Result<Self, Error> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = daemon.run_dir.join("plugins").join(format!("{UPLOAD_PREFIX}{number}"));
+        create_private(&path)?;
+        Ok(Self { path })
+    }
+
+    /// Writes the body to the file; gives its hash and its length.
+    async fn receive(&self, mut body: Body) -> Result<(PluginHash, u64), Error> {
+        let failed = |cause| Error::io("storing a plugin", &cause);
+        let file = tokio::fs::OpenOptions::new().write(true).open(&self.path).await;
+        let mut file = file.map_err(failed)?;
+        let (mut hasher, mut bytes) = (Sha256::new(), 0);
+        while let Some(piece) = body.next().await? {
+            hasher.update(&piece);
+            bytes += piece.len() as u64;
+            file.write_all(&piece).await.map_err(failed)?;
+        }
+        file.flush().await.map_err(failed)?;
+        file.sync_all().await.map_err(failed)?;
+        Ok((PluginHash(hasher.finalize().into()), bytes))
+    }
+}

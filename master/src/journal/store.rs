@@ -1,0 +1,378 @@
+//! The journal's tables, and how a group of records becomes one transaction. The only file here that names redb.
+//!
+//! redb refuses everything after a failed write until the file is opened anew, so the store does that itself:
+//! when a disk that was full has room again, the next transaction succeeds.
+
+use super::{Ack, INLINE_RESULT_MAX, Outcome, Record, StoredOutcome, Submission, Submitted};
+use crate::files::{replace_file, result_path};
+use firesteel_common::http::{PluginInfo, SubmitRequest};
+use firesteel_common::id::{AppAttemptId, AppId, Epoch};
+use firesteel_common::{Error, ErrorCode};
+use parking_lot::RwLock;
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The version of the tables below; a journal of another one is refused.
+const FORMAT: u64 = 1;
+/// The cache of the database; what is read is small and rare.
+const CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+/// `format`, `epoch`, `next_app`.
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+/// Application → JSON [`StoredSubmission`].
+const SUBMISSIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("submissions");
+/// Application → its highest driver attempt, when it is not 1.
+const ATTEMPTS: TableDefinition<u64, u32> = TableDefinition::new("attempts");
+/// Idempotency key → application and fingerprint of the request.
+const KEYS: TableDefinition<&str, (u64, &[u8; 32])> = TableDefinition::new("idempotency_keys");
+/// Plugin hash → JSON [`PluginInfo`]; the bytes lie in `plugins/<hash>`.
+const PLUGINS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("plugins");
+/// Application → JSON [`StoredOutcome`].
+const OUTCOMES: TableDefinition<u64, &[u8]> = TableDefinition::new("outcomes");
+/// Application → its result, unless it lies in `results/<app>`.
+const RESULTS: TableDefinition<u64, &[u8]> = TableDefinition::new("results");
+/// Application → why somebody wants its end.
+const KILLS: TableDefinition<u64, &str> = TableDefinition::new("kills");
+
+#[derive(Serialize, Deserialize)]
+struct StoredSubmission {
+    request: SubmitRequest,
+    submitted_ms: u64,
+}
+
+/// What the journal held when it was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Recovered {
+    /// The epoch that begins.
+    pub epoch: Epoch,
+    /// Every accepted application, by id.
+    pub apps: Vec<RecoveredApp>,
+    /// Every plugin.
+    pub plugins: Vec<PluginInfo>,
+}
+
+/// An accepted application.
+#[derive(Debug)]
+pub(crate) struct RecoveredApp {
+    /// Its id.
+    pub app: AppId,
+    /// What was asked for.
+    pub request: SubmitRequest,
+    /// When, in milliseconds since 1970.
+    pub submitted_ms: u64,
+    /// Its highest driver attempt.
+    pub attempt: u32,
+    /// How it ended.
+    pub outcome: Option<StoredOutcome>,
+    /// Why somebody wants its end.
+    pub kill: Option<String>,
+}
+
+pub(super) struct Store {
+    run_dir: PathBuf,
+    /// `None` while a failed one could not be opened anew.
+    database: RwLock<Option<Database>>,
+}
+
+/// What is called when the transaction of a record is over.
+type Deferred = Box<dyn FnOnce(Result<(), Error>) + Send>;
+/// The outer error fails the whole transaction, the inner one only its record.
+type Applied<T> = Result<Result<T, Error>, redb::Error>;
+
+impl Store {
+    pub(super) fn open(run_dir: &Path) -> Result<(Self, Recovered), Error> {
+        let database = open_database(run_dir)?;
+        let recovered = recover(&database)?;
+        let database = RwLock::new(Some(database));
+        Ok((Self { run_dir: run_dir.to_owned(), database }, recovered))
+    }
+
+    pub(super) fn inline_result(&self, app: AppId) -> Result<Option<Vec<u8>>, Error> {
+        let database = self.database.read();
+        let Some(database) = database.as_ref() else { return Err(not_open()) };
+        let read = || -> Result<Option<Vec<u8>>, redb::Error> {
+            let results = database.begin_read()?.open_table(RESULTS)?;
+            Ok(results.get(app.0)?.map(|bytes| bytes.value().to_vec()))
+        };
+        read().map_err(|cause| storage_error("reading a result from the journal", cause))
+    }
+
+    /// Makes a group of records durable and answers each.
+    pub(super) fn commit(&self, group: Vec<Record>) {
+        let mut deferred = Vec::with_capacity(group.len());
+        let committed = self.reopen().and_then(|()| self.try_commit(group, &mut deferred));
+        if let Err(error) = &committed {
+            tracing::error!(%error, "the journal cannot be written");
+            *self.database.write() = None;
+        }
+        for answer in deferred {
+            answer(committed.clone());
+        }
+    }
+
+    /// Opens the database again if its last transaction failed.
+    fn reopen(&self) -> Result<(), Error> {
+        if self.database.read().is_none() {
+            *self.database.write() = Some(open_database(&self.run_dir)?);
+        }
+        Ok(())
+    }
+
+    fn try_commit(&self, group: Vec<Record>, deferred: &mut Vec<Deferred>) -> Result<(), Error> {
+        let database = self.database.read();
+        let Some(database) = database.as_ref() else { return Err(not_open()) };
+        let failed = |cause| storage_error("writing the journal", cause);
+        let txn = database.begin_write().map_err(|cause| failed(cause.into()))?;
+        let mut broken = None;
+        for record in group {
+            let applied = self.apply(&txn, record, deferred);
+            broken = broken.or(applied.err());
+        }
+        match broken {
+            Some(cause) => Err(failed(cause)),
+            None => txn.commit().map_err(|cause| failed(cause.into())),
+        }
+    }
+
+    fn apply(
+        &self,
+        txn: &WriteTransaction,
+        record: Record,
+        deferred: &mut Vec<Deferred>,
+    ) -> Result<(), redb::Error> {
+        match record {
+            Record::Submit(submission, ack) => defer(ack, submit(txn, &submission), deferred),
+            Record::Plugin(info, ack) => defer(ack, plugin(txn, &info), deferred),
+            Record::Attempt(app, ack) => defer(ack, attempt(txn, app), deferred),
+            Record::Outcome(outcome, ack) => defer(ack, self.outcome(txn, &outcome), deferred),
+            Record::Kill(app, reason, ack) => defer(ack, kill(txn, app, &reason), deferred),
+        }
+    }
+
+    fn outcome(&self, txn: &WriteTransaction, ended: &Outcome) -> Applied<StoredOutcome> {
+        let mut outcomes = txn.open_table(OUTCOMES)?;
+        if let Some(stored) = outcomes.get(ended.app.0)? {
+            return Ok(from_json(stored.value()));
+        }
+        let result = ended.outcome.as_ref().ok();
+        if let Some(result) = result {
+            if result.len() > INLINE_RESULT_MAX {
+                if let Err(error) = replace_file(&result_path(&self.run_dir, ended.app), result) {
+                    return Ok(Err(error));
+                }
+            } else {
+                txn.open_table(RESULTS)?.insert(ended.app.0, &**result)?;
+            }
+        }
+        let stored = StoredOutcome {
+            ended_ms: ended.ended_ms,
+            error: ended.outcome.as_ref().err().cloned(),
+            result_bytes: result.map(|result| result.len() as u64),
+        };
+        match to_json(&stored) {
+            Ok(json) => outcomes.insert(ended.app.0, json.as_slice())?,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(Ok(stored))
+    }
+}
+
+fn submit(txn: &WriteTransaction, submission: &Submission) -> Applied<Submitted> {
+    let mut keys = txn.open_table(KEYS)?;
+    let key = submission.request.idempotency_key.as_deref();
+    if let Some(key) = key
+        && let Some(known) = keys.get(key)?
+    {
+        let (app, fingerprint) = known.value();
+        if *fingerprint != submission.fingerprint {
+            return Ok(Err(conflict(key, AppId(app))));
+        }
+        let attempt = txn.open_table(ATTEMPTS)?.get(app)?.map_or(1, |attempt| attempt.value());
+        return Ok(Ok(Submitted { app: AppId(app), attempt, fresh: false }));
+    }
+    if let Some(refusal) = &submission.refusal {
+        return Ok(Err(refusal.clone()));
+    }
+    let stored =
+        StoredSubmission { request: submission.request.clone(), submitted_ms: submission.submitted_ms };
+    let json = match to_json(&stored) {
+        Ok(json) => json,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut meta = txn.open_table(META)?;
+    let app = meta.get("next_app")?.map_or(1, |next| next.value());
+    meta.insert("next_app", app + 1)?;
+    txn.open_table(SUBMISSIONS)?.insert(app, json.as_slice())?;
+    if let Some(key) = key {
+        keys.insert(key, (app, &submission.fingerprint))?;
+    }
+    Ok(Ok(Submitted { app: AppId(app), attempt: 1, fresh: true }))
+}
+
+fn conflict(key: &str, app: AppId) -> Error {
+    Error::new(
+        ErrorCode::Conflict,
+        format!("the idempotency key '{key}' belongs to {app}, which is another one"),
+    )
+    .with_help("send the same request for the same application, or another key for another one")
+}
+
+fn plugin(txn: &WriteTransaction, info: &PluginInfo) -> Applied<()> {
+    let mut plugins = txn.open_table(PLUGINS)?;
+    match to_json(info) {
+        Ok(json) => plugins.insert(&info.hash.0, json.as_slice())?,
+        Err(error) => return Ok(Err(error)),
+    };
+    Ok(Ok(()))
+}
+
+fn attempt(txn: &WriteTransaction, app: AppAttemptId) -> Applied<()> {
+    let mut attempts = txn.open_table(ATTEMPTS)?;
+    let highest = attempts.get(app.app.0)?.map_or(1, |attempt| attempt.value());
+    if app.attempt > highest {
+        attempts.insert(app.app.0, app.attempt)?;
+    }
+    Ok(Ok(()))
+}
+
+fn kill(txn: &WriteTransaction, app: AppId, reason: &str) -> Applied<()> {
+    txn.open_table(KILLS)?.insert(app.0, reason)?;
+    Ok(Ok(()))
+}
+
+/// Keeps the answer to a record until its transaction is over.
+fn defer<T: Send + 'static>(
+    ack: Ack<T>,
+    applied: Applied<T>,
+    deferred: &mut Vec<Deferred>,
+) -> Result<(), redb::Error> {
+    let (answer, broken) = match applied {
+        Ok(answer) => (answer, Ok(())),
+        Err(cause) => (Err(not_open()), Err(cause)),
+    };
+    deferred.push(Box::new(move |committed| ack(committed.and(answer))));
+    broken
+}
+
+fn open_database(run_dir: &Path) -> Result<Database, Error> {
+    let path = run_dir.join("journal.redb");
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder.create(&path).map_err(|cause| match cause {
+        DatabaseError::DatabaseAlreadyOpen => {
+            Error::new(ErrorCode::Conflict, format!("{} is in use by another process", path.display()))
+                .with_help("stop the other master, or choose another run directory with --run-dir")
+        }
+        DatabaseError::UpgradeRequired(found) => other_version(&path, u64::from(found)),
+        cause => storage_error(format_args!("opening {}", path.display()), cause.into()),
+    })
+}
+
+fn other_version(path: &Path, found: u64) -> Error {
+    let what = format!("{} has format {found}, this Firesteel writes {FORMAT}", path.display());
+    Error::new(ErrorCode::VersionMismatch, what)
+        .with_help("run the Firesteel that wrote it, or choose another run directory with --run-dir")
+}
+
+/// Checks the version, begins an epoch, and reads everything.
+fn recover(database: &Database) -> Result<Recovered, Error> {
+    let failed = |cause| storage_error("reading the journal", cause);
+    let found = begin_epoch(database).map_err(failed)?;
+    let epoch = found.map_err(|found| other_version(Path::new("the journal"), found))?;
+    let mut recovered = Recovered { epoch, ..Recovered::default() };
+    read_tables(database, &mut recovered).map_err(failed)??;
+    Ok(recovered)
+}
+
+/// The epoch that begins; or, as the inner error, the format of a journal that is not ours.
+fn begin_epoch(database: &Database) -> Result<Result<Epoch, u64>, redb::Error> {
+    let txn = database.begin_write()?;
+    let epoch = {
+        let mut meta = txn.open_table(META)?;
+        let format = meta.get("format")?.map(|format| format.value());
+        if let Some(found) = format.filter(|format| *format != FORMAT) {
+            return Ok(Err(found));
+        }
+        let epoch = meta.get("epoch")?.map_or(0, |epoch| epoch.value()) + 1;
+        meta.insert("format", FORMAT)?;
+        meta.insert("epoch", epoch)?;
+        epoch
+    };
+    txn.open_table(SUBMISSIONS)?;
+    txn.open_table(ATTEMPTS)?;
+    txn.open_table(KEYS)?;
+    txn.open_table(PLUGINS)?;
+    txn.open_table(OUTCOMES)?;
+    txn.open_table(RESULTS)?;
+    txn.open_table(KILLS)?;
+    txn.commit()?;
+    Ok(Ok(Epoch(epoch)))
+}
+
+fn read_tables(database: &Database, recovered: &mut Recovered) -> Result<Result<(), Error>, redb::Error> {
+    let txn = database.begin_read()?;
+    let (attempts, outcomes) = (txn.open_table(ATTEMPTS)?, txn.open_table(OUTCOMES)?);
+    let kills = txn.open_table(KILLS)?;
+    for entry in txn.open_table(SUBMISSIONS)?.iter()? {
+        let (app, json) = entry?;
+        let app = AppId(app.value());
+        let stored: StoredSubmission = match from_json(json.value()) {
+            Ok(stored) => stored,
+            Err(error) => return Ok(Err(error.context(app))),
+        };
+        let outcome = match outcomes.get(app.0)?.map(|json| from_json(json.value())).transpose() {
+            Ok(outcome) => outcome,
+            Err(error) => return Ok(Err(error.context(app))),
+        };
+        recovered.apps.push(RecoveredApp {
+            app,
+            request: stored.request,
+            submitted_ms: stored.submitted_ms,
+            attempt: attempts.get(app.0)?.map_or(1, |attempt| attempt.value()),
+            outcome,
+            kill: kills.get(app.0)?.map(|reason| reason.value().to_owned()),
+        });
+    }
+    for entry in txn.open_table(PLUGINS)?.iter()? {
+        match from_json(entry?.1.value()) {
+            Ok(info) => recovered.plugins.push(info),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(value)
+        .map_err(|cause| Error::new(ErrorCode::Codec, format!("encoding a record of the journal: {cause}")))
+}
+
+fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(json)
+        .map_err(|cause| Error::new(ErrorCode::Codec, format!("reading a record of the journal: {cause}")))
+}
+
+fn not_open() -> Error {
+    Error::new(ErrorCode::Io, "the journal could not be opened again after a failed write")
+}
+
+fn storage_error(doing: impl std::fmt::Display, cause: redb::Error) -> Error {
+    let error = match cause {
+        redb::Error::Io(cause) => Error::io(doing, &cause),
+        cause => Error::new(ErrorCode::Io, format!("{doing}: {cause}")),
+    };
+    match error.code {
+        ErrorCode::DiskFull => error.with_help("make room where the run directory lies"),
+        _ => error,
+    }
+}
+
+/// Makes a journal that another version has written.
+#[cfg(test)]
+pub(super) fn write_format(run_dir: &Path, format: u64) {
+    let txn = open_database(run_dir).unwrap().begin_write().unwrap();
+    txn.open_table(META).unwrap().insert("format", format).unwrap();
+    txn.commit().unwrap();
+}
