@@ -1,0 +1,446 @@
+//! A real cluster for tests, benchmarks and the quickstart: a master and workers as processes of the one binary,
+//! spoken to over HTTP.
+//!
+//! Nothing of it outlives the process that started it: every child asks for a parent-death signal, and the master
+//! removes the run directory as its last act. What is *not* here: assertions, and anything about the content of a
+//! job.
+
+use firesteel_common::error::{Error, ErrorCode, Result};
+use firesteel_common::event::LoggedEvent;
+use firesteel_common::http::{AppStatus, ErrorBody, PluginInfo, SubmitRequest, SubmitResponse, WorkerInfo};
+use firesteel_common::id::AppId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long a process may take to be ready, or to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long one request may wait at the master, in milliseconds.
+const WAIT_MS: u64 = 20_000;
+/// How many lines of a process's log are shown when it was not ready.
+const TAIL: usize = 20;
+
+/// What a cluster is started with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// How many workers.
+    pub workers: u32,
+    /// Task slots of each.
+    pub cores: u32,
+    /// Further settings, as `section.key=value`.
+    pub settings: Vec<String>,
+}
+
+impl Setup {
+    /// Workers with one slot each, which find out soon that another one is gone.
+    pub fn new(workers: u32) -> Self {
+        let settings =
+            ["scheduler.heartbeat_ms=200", "scheduler.worker_timeout_ms=1000", "scheduler.reconnect_ms=500"];
+        Self { workers, cores: 1, settings: settings.map(str::to_owned).to_vec() }
+    }
+
+    /// Adds a setting.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: impl std::fmt::Display) -> Self {
+        self.settings.push(format!("{key}={value}"));
+        self
+    }
+}
+
+/// The binary `firesteel`: `FIRESTEEL_BIN`, or the one beside the running program.
+///
+/// # Errors
+/// `NOT_FOUND` if it was not built.
+pub fn binary() -> Result<PathBuf> {
+    match std::env::var_os("FIRESTEEL_BIN") {
+        Some(path) => Ok(PathBuf::from(path)),
+        None => artifact("firesteel"),
+    }
+}
+
+/// A file that the same build has made (`firesteel`, `libwordcount.so`).
+///
+/// # Errors
+/// `NOT_FOUND` if it was not built.
+pub fn artifact(name: &str) -> Result<PathBuf> {
+    let program = std::env::current_exe().map_err(|cause| Error::io("finding this program", &cause))?;
+    let found = program.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|path| path.is_file());
+    found.ok_or_else(|| {
+        Error::new(ErrorCode::NotFound, format!("{name} does not lie beside {}", program.display()))
+            .with_help("cargo build --release --workspace")
+    })
+}
+
+/// A running cluster.
+pub struct Cluster {
+    setup: Setup,
+    // Dropped in this order: the master removes the run directory, so it is to be the last.
+    workers: Vec<Process>,
+    master: Process,
+    address: String,
+    http: String,
+    token: String,
+    agent: ureq::Agent,
+    dir: TempDir,
+}
+
+impl Cluster {
+    /// Starts it and waits until every worker is there.
+    ///
+    /// # Errors
+    /// If a process cannot be started or is not ready in time; with the tail of its log.
+    pub fn start(setup: &Setup) -> Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("firesteel-")
+            .tempdir()
+            .map_err(|cause| Error::io("making a run directory", &cause))?;
+        let master = spawn_master(setup, dir.path(), None)?;
+        let (address, http) = (master.line("master ")?, master.line("http ")?);
+        let token = std::fs::read_to_string(dir.path().join("token"))
+            .map_err(|cause| Error::io("reading the token", &cause))?;
+        let config = ureq::Agent::config_builder()
+            .proxy(None)
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_millis(WAIT_MS) + PATIENCE))
+            .build();
+        let token = token.trim().to_owned();
+        let agent = config.new_agent();
+        let mut cluster =
+            Self { setup: setup.clone(), master, workers: Vec::new(), address, http, token, agent, dir };
+        for _ in 0..setup.workers {
+            cluster.spawn_worker()?;
+        }
+        cluster.workers.iter().try_for_each(|worker| worker.line("worker ").map(drop))?;
+        Ok(cluster)
+    }
+
+    /// The run directory. Files put into it vanish with it.
+    pub fn run_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where the HTTP daemon listens, with its scheme.
+    pub fn http(&self) -> &str {
+        &self.http
+    }
+
+    /// The token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// A command of this cluster: `firesteel ARGS…`.
+    ///
+    /// # Errors
+    /// If the binary was not built.
+    pub fn firesteel(&self, args: &[&str]) -> Result<Command> {
+        let mut command = program()?;
+        command.args(args).env("FIRESTEEL_RUN_DIR", self.run_dir());
+        Ok(command)
+    }
+
+    /// The process ids: the master's first.
+    pub fn pids(&self) -> Vec<u32> {
+        std::iter::once(&self.master).chain(&self.workers).map(|process| process.child.id()).collect()
+    }
+
+    /// Kills the master with SIGKILL.
+    pub fn kill_master(&mut self) {
+        self.master.kill();
+    }
+
+    /// Starts the master again, at the addresses it had.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn restart_master(&mut self) -> Result<()> {
+        let http = self.http.trim_start_matches("http://");
+        self.master = spawn_master(&self.setup, self.dir.path(), Some((&self.address, http)))?;
+        self.master.line("http ").map(drop)
+    }
+
+    /// Starts one more worker. It is there when `GET /workers` says so.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn_worker(&mut self) -> Result<()> {
+        let name = format!("worker-{}", self.workers.len() + 1);
+        let cores = self.setup.cores.to_string();
+        let worker = Process::spawn(&name, &self.setup, self.dir.path(), &["worker", "--cores", &cores])?;
+        self.workers.push(worker);
+        Ok(())
+    }
+
+    /// Kills a worker (counted from 0) with SIGKILL.
+    pub fn kill_worker(&mut self, index: usize) {
+        if let Some(worker) = self.workers.get_mut(index) {
+            worker.kill();
+        }
+    }
+
+    /// Ends everything in order.
+    ///
+    /// # Errors
+    /// If something is left: a process that did not end, or the run directory.
+    pub fn stop(mut self) -> Result<()> {
+        self.workers.iter_mut().for_each(Process::terminate);
+        let mut slow = Vec::new();
+        for process in self.workers.iter_mut() {
+            if !process.has_ended() {
+                slow.push(process.name.clone());
+            }
+        }
+        self.master.terminate();
+        if !self.master.has_ended() {
+            slow.push("master".into());
+        }
+        if !slow.is_empty() {
+            let message = format!("{} did not end on SIGTERM", slow.join(", "));
+            return Err(Error::new(ErrorCode::Internal, message));
+        }
+        if self.dir.path().exists() {
+            let left: Vec<_> = std::fs::read_dir(self.dir.path())
+                .map(|entries| entries.flatten().map(|entry| entry.file_name()).collect())
+                .unwrap_or_default();
+            return Err(Error::new(ErrorCode::Internal, format!("the run directory is left, with {left:?}")));
+        }
+        Ok(())
+    }
+
+    /// An answer as bytes.
+    ///
+    /// # Errors
+    /// The master's, or `UNREACHABLE`.
+    pub fn get(&self, path: &str) -> Result<Vec<u8>> {
+        body(self.agent.get(self.url(path)).header("Authorization", self.bearer()).call())
+    }
+
+    /// A JSON answer.
+    ///
+    /// # Errors
+    /// The master's, or `UNREACHABLE`.
+    pub fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        json(&self.get(path)?)
+    }
+
+    /// Sends JSON, gets the answer's bytes.
+    ///
+    /// # Errors
+    /// The master's, or `UNREACHABLE`.
+    pub fn post<B: Serialize>(&self, path: &str, message: &B) -> Result<Vec<u8>> {
+        body(self.agent.post(self.url(path)).header("Authorization", self.bearer()).send_json(message))
+    }
+
+    /// Uploads a plugin.
+    ///
+    /// # Errors
+    /// The master's, or `IO` if the file cannot be read.
+    pub fn upload(&self, plugin: &Path) -> Result<PluginInfo> {
+        let bytes = std::fs::read(plugin)
+            .map_err(|cause| Error::io(format!("reading {}", plugin.display()), &cause))?;
+        self.upload_bytes(&bytes)
+    }
+
+    /// Uploads what claims to be a plugin.
+    ///
+    /// # Errors
+    /// The master's.
+    pub fn upload_bytes(&self, bytes: &[u8]) -> Result<PluginInfo> {
+        let request = self.agent.post(self.url("/plugins")).header("Authorization", self.bearer());
+        json(&body(request.content_type("application/octet-stream").send(bytes))?)
+    }
+
+    /// Submits an application.
+    ///
+    /// # Errors
+    /// The master's.
+    pub fn submit(&self, request: &SubmitRequest) -> Result<SubmitResponse> {
+        json(&self.post("/applications", request)?)
+    }
+
+    /// Waits for the end of an application.
+    ///
+    /// # Errors
+    /// The master's. How the application ended is in the status.
+    pub fn wait(&self, app: AppId) -> Result<AppStatus> {
+        loop {
+            let status: AppStatus = self.get_json(&format!("/applications/{app}?wait_ms={WAIT_MS}"))?;
+            if status.state.is_final() {
+                return Ok(status);
+            }
+        }
+    }
+
+    /// Submits an application, waits for its end and gets its result.
+    ///
+    /// # Errors
+    /// The master's, or the application's.
+    pub fn run(&self, request: &SubmitRequest) -> Result<(AppId, Vec<u8>)> {
+        let app = self.submit(request)?.app;
+        let status = self.wait(app)?;
+        match status.error {
+            Some(error) => Err(error),
+            None => Ok((app, self.get(&format!("/applications/{app}/result"))?)),
+        }
+    }
+
+    /// The event log of an application, so far.
+    ///
+    /// # Errors
+    /// The master's, or `CODEC` if a line is not an event.
+    pub fn events(&self, app: AppId) -> Result<Vec<LoggedEvent>> {
+        let text = self.get(&format!("/applications/{app}/events"))?;
+        text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(json).collect()
+    }
+
+    /// Waits until exactly these many workers are alive.
+    ///
+    /// # Errors
+    /// The master's, or `NO_WORKERS` if it takes too long.
+    pub fn wait_for_workers(&self, alive: usize) -> Result<Vec<WorkerInfo>> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let workers: Vec<WorkerInfo> = self.get_json(&format!("/workers?alive={alive}&wait_ms=200"))?;
+            if workers.iter().filter(|worker| worker.alive).count() == alive {
+                return Ok(workers);
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::new(
+                    ErrorCode::NoWorkers,
+                    format!("not {alive} workers in time: {workers:?}"),
+                ));
+            }
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/api/firesteel/v1{path}", self.http)
+    }
+
+    fn bearer(&self) -> String {
+        format!("Bearer {}", self.token)
+    }
+}
+
+fn spawn_master(setup: &Setup, dir: &Path, addresses: Option<(&str, &str)>) -> Result<Process> {
+    let (listen, http) = addresses.unwrap_or(("127.0.0.1:0", "127.0.0.1:0"));
+    Process::spawn("master", setup, dir, &["master", "--temporary", "--listen", listen, "--http", http])
+}
+
+fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|cause| {
+        let text = String::from_utf8_lossy(bytes);
+        Error::new(ErrorCode::Codec, format!("an answer is not understood: {cause}: {text}"))
+    })
+}
+
+fn body(response: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Vec<u8>> {
+    let unreachable =
+        |cause: ureq::Error| Error::new(ErrorCode::Unreachable, format!("asking the master: {cause}"));
+    let mut response = response.map_err(unreachable)?;
+    let bytes = response.body_mut().with_config().limit(u64::MAX).read_to_vec().map_err(unreachable)?;
+    if response.status().is_success() {
+        return Ok(bytes);
+    }
+    Err(json::<ErrorBody>(&bytes).map_or_else(|error| error, |body| body.error))
+}
+
+/// The binary as a command that no variable of the environment leads to another cluster.
+fn program() -> Result<Command> {
+    let mut command = Command::new(binary()?);
+    for name in ["FIRESTEEL_MASTER", "FIRESTEEL_TOKEN", "FIRESTEEL_CONFIG", "FIRESTEEL_RUN_DIR"] {
+        command.env_remove(name);
+    }
+    Ok(command)
+}
+
+/// A server process.
+struct Process {
+    name: String,
+    child: Child,
+    lines: Receiver<String>,
+    log: PathBuf,
+}
+
+impl Process {
+    fn spawn(name: &str, setup: &Setup, dir: &Path, args: &[&str]) -> Result<Self> {
+        let failed = |cause: &std::io::Error| Error::io(format!("starting {name}"), cause);
+        let log = dir.join(format!("{name}.log"));
+        let mut command = program()?;
+        command.args(args).arg("--run-dir").arg(dir);
+        command.args(setup.settings.iter().flat_map(|setting| ["--set", setting]));
+        let mut child = command
+            .args(["--die-with-parent", &std::process::id().to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log).map_err(|cause| failed(&cause))?)
+            .spawn()
+            .map_err(|cause| failed(&cause))?;
+        let (sender, lines) = sync_channel(64);
+        if let Some(stdout) = child.stdout.take() {
+            std::thread::spawn(move || {
+                for line in BufReader::new(stdout).lines().map_while(std::result::Result::ok) {
+                    let _ = sender.try_send(line);
+                }
+            });
+        }
+        Ok(Self { name: name.to_owned(), child, lines, log })
+    }
+
+    /// What follows `word` on the next line that begins with it.
+    fn line(&self, word: &str) -> Result<String> {
+        loop {
+            let what = match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => match line.strip_prefix(word) {
+                    Some(rest) => return Ok(rest.trim().to_owned()),
+                    None => continue,
+                },
+                Err(RecvTimeoutError::Timeout) => "was not ready in time",
+                Err(RecvTimeoutError::Disconnected) => "ended before it was ready",
+            };
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
+            return Err(Error::new(ErrorCode::ProcessDied, format!("{} {what}", self.name)).with_detail(tail));
+        }
+    }
+
+    fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn terminate(&mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        if let (Ok(None), Some(pid)) = (self.child.try_wait(), pid) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+    }
+
+    /// Whether it has ended, at the latest after [`PATIENCE`].
+    fn has_ended(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        // Its output ends when it does.
+        while self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
+        if Instant::now() >= deadline {
+            self.kill();
+            return false;
+        }
+        let _ = self.child.wait();
+        true
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A test that failed in the middle leaves nothing either; the master removes its directory on SIGTERM.
+        self.terminate();
+        let _ = self.has_ended();
+    }
+}
