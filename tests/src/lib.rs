@@ -1,3 +1,4 @@
-//! tests
+//! Tests over the whole of Firesteel: the simulator here, and what drives real processes beside it.
+#![warn(missing_docs)]
 
-pub mod cluster;
+pub mod sim;

@@ -59,14 +59,11 @@ impl App {
     /// What is known of a block, if it is held.
     pub(crate) fn find(&self, block: &BlockId) -> Option<OpenedBlock> {
         match output_of(block) {
-            Some(task) => self.outputs.get(&task).map(|status| OpenedBlock {
-                bytes: status.bytes(),
-                status: Some(status.clone()),
-            }),
-            None => self.blocks.get(block).map(|bytes| OpenedBlock {
-                bytes: *bytes,
-                status: None,
-            }),
+            Some(task) => self
+                .outputs
+                .get(&task)
+                .map(|status| OpenedBlock { bytes: status.bytes(), status: Some(status.clone()) }),
+            None => self.blocks.get(block).map(|bytes| OpenedBlock { bytes: *bytes, status: None }),
         }
     }
 
@@ -77,12 +74,8 @@ impl App {
 
     /// Takes away what one attempt has left here; its blocks are to be freed.
     pub(crate) fn take_blocks_of(&mut self, task: &TaskId) -> Vec<BlockId> {
-        let mut taken: Vec<BlockId> = self
-            .outputs
-            .remove(task)
-            .map(|_| output_block(task))
-            .into_iter()
-            .collect();
+        let mut taken: Vec<BlockId> =
+            self.outputs.remove(task).map(|_| output_block(task)).into_iter().collect();
         let result = result_block(task);
         taken.extend(self.blocks.remove(&result).map(|_| result));
         taken
@@ -90,62 +83,28 @@ impl App {
 
     /// Every block that is held.
     pub(crate) fn all_blocks(&self) -> impl Iterator<Item = BlockId> {
-        self.outputs
-            .keys()
-            .map(output_block)
-            .chain(self.blocks.keys().copied())
+        self.outputs.keys().map(output_block).chain(self.blocks.keys().copied())
     }
 }
 
 /// The map output that an attempt writes.
 pub(crate) fn output_block(task: &TaskId) -> BlockId {
-    let TaskId {
-        app,
-        stage,
-        partition,
-        attempt,
-    } = *task;
-    BlockId {
-        app,
-        kind: BlockKind::MapOutput {
-            stage,
-            partition,
-            attempt,
-        },
-    }
+    let TaskId { app, stage, partition, attempt } = *task;
+    BlockId { app, kind: BlockKind::MapOutput { stage, partition, attempt } }
 }
 
 /// The result that an attempt writes if it is large.
 pub(crate) fn result_block(task: &TaskId) -> BlockId {
-    let TaskId {
-        app,
-        stage,
-        partition,
-        attempt,
-    } = *task;
-    BlockId {
-        app,
-        kind: BlockKind::Result {
-            stage,
-            partition,
-            attempt,
-        },
-    }
+    let TaskId { app, stage, partition, attempt } = *task;
+    BlockId { app, kind: BlockKind::Result { stage, partition, attempt } }
 }
 
 /// The attempt that wrote a map output; `None` for other blocks.
 pub(crate) fn output_of(block: &BlockId) -> Option<TaskId> {
     match block.kind {
-        BlockKind::MapOutput {
-            stage,
-            partition,
-            attempt,
-        } => Some(TaskId {
-            app: block.app,
-            stage,
-            partition,
-            attempt,
-        }),
+        BlockKind::MapOutput { stage, partition, attempt } => {
+            Some(TaskId { app: block.app, stage, partition, attempt })
+        }
         _ => None,
     }
 }
@@ -153,16 +112,9 @@ pub(crate) fn output_of(block: &BlockId) -> Option<TaskId> {
 /// The attempt that wrote a result; `None` for other blocks.
 pub(crate) fn result_of(block: &BlockId) -> Option<TaskId> {
     match block.kind {
-        BlockKind::Result {
-            stage,
-            partition,
-            attempt,
-        } => Some(TaskId {
-            app: block.app,
-            stage,
-            partition,
-            attempt,
-        }),
+        BlockKind::Result { stage, partition, attempt } => {
+            Some(TaskId { app: block.app, stage, partition, attempt })
+        }
         _ => None,
     }
 }

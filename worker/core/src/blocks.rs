@@ -54,11 +54,7 @@ impl WorkerCore {
         out: &mut Vec<WorkerEffect>,
     ) {
         let own = block.app == id;
-        let found = self
-            .apps
-            .get(&id)
-            .filter(|_| own)
-            .and_then(|app| app.find(&block));
+        let found = self.apps.get(&id).filter(|_| own).and_then(|app| app.find(&block));
         self.answer(id, ToExecutor::Block { request, found }, out);
     }
 
@@ -114,9 +110,7 @@ impl WorkerCore {
             return;
         };
         let goes = |block: &BlockId| match block.kind {
-            BlockKind::MapOutput { stage, .. } | BlockKind::Result { stage, .. } => {
-                stages.contains(&stage)
-            }
+            BlockKind::MapOutput { stage, .. } | BlockKind::Result { stage, .. } => stages.contains(&stage),
             BlockKind::Cached { dataset, .. } => datasets.contains(&dataset),
             BlockKind::Broadcast { .. } => false,
         };
@@ -129,8 +123,7 @@ impl WorkerCore {
             app.told_stages.remove(stage);
             app.told_inputs.remove(stage);
         }
-        app.unanswered
-            .retain(|(_, stage, _), _| !stages.contains(stage));
+        app.unanswered.retain(|(_, stage, _), _| !stages.contains(stage));
         if !freed.is_empty() {
             out.push(WorkerEffect::FreeBlocks(freed));
         }

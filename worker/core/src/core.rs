@@ -98,85 +98,44 @@ impl WorkerCore {
 
     fn from_master(&mut self, now: Timestamp, message: ToWorker, out: &mut Vec<WorkerEffect>) {
         match message {
-            ToWorker::Registered {
-                worker,
-                epoch,
-                heartbeat_ms,
-            } => {
+            ToWorker::Registered { worker, epoch, heartbeat_ms } => {
                 self.registered(now, worker, epoch, heartbeat_ms, out);
             }
             ToWorker::Refused(error) => out.push(WorkerEffect::Exit(error)),
             ToWorker::StartDriver(launch) => self.start_driver(launch, out),
             ToWorker::KillDriver(app) => self.kill_driver(app, out),
             ToWorker::LaunchTasks(launches) => self.launch_tasks(launches, out),
-            ToWorker::InputsChanged { app, stage, places } => {
-                self.inputs_changed(app, stage, places, out)
-            }
+            ToWorker::InputsChanged { app, stage, places } => self.inputs_changed(app, stage, places, out),
             ToWorker::KillTasks(tasks) => self.kill_tasks(tasks, out),
-            ToWorker::Free {
-                app,
-                stages,
-                datasets,
-            } => self.free(app, stages, datasets, out),
+            ToWorker::Free { app, stages, datasets } => self.free(app, stages, datasets, out),
             ToWorker::FreeOutputs(tasks) => self.free_outputs(&tasks, out),
             ToWorker::EndApp(app) => self.end_app(app, out),
         }
     }
 
-    fn from_executor(
-        &mut self,
-        app: AppAttemptId,
-        message: FromExecutor,
-        out: &mut Vec<WorkerEffect>,
-    ) {
+    fn from_executor(&mut self, app: AppAttemptId, message: FromExecutor, out: &mut Vec<WorkerEffect>) {
         match message {
             FromExecutor::Ready => self.executor_ready(app, out),
             FromExecutor::Finished(reports) => self.tasks_finished(app, reports, out),
             FromExecutor::MapOutput { task, status } => self.map_output(app, task, status, out),
             FromExecutor::ResultBlock { block, bytes } => self.result_block(app, block, bytes, out),
-            FromExecutor::FetchFailed {
-                task,
-                stage,
-                map,
-                place,
-                cause,
-            } => {
+            FromExecutor::FetchFailed { task, stage, map, place, cause } => {
                 self.fetch_failed(app, task, (stage, map), (place, cause), out);
             }
             FromExecutor::OpenBlock { request, block } => self.open_block(app, request, block, out),
-            FromExecutor::Connect {
-                request,
-                worker,
-                address,
-            } => {
+            FromExecutor::Connect { request, worker, address } => {
                 if self.apps.contains_key(&app) {
-                    out.push(WorkerEffect::ConnectPeer {
-                        app,
-                        request,
-                        worker,
-                        address,
-                    });
+                    out.push(WorkerEffect::ConnectPeer { app, request, worker, address });
                 }
             }
-            FromExecutor::Store {
-                request,
-                block,
-                bytes,
-            } => self.store(app, request, block, bytes, out),
-            FromExecutor::AcquireMemory { request, bytes } => {
-                self.acquire(app, request, bytes, out)
-            }
+            FromExecutor::Store { request, block, bytes } => self.store(app, request, block, bytes, out),
+            FromExecutor::AcquireMemory { request, bytes } => self.acquire(app, request, bytes, out),
             FromExecutor::ReleaseMemory { bytes } => self.release(app, bytes),
         }
     }
 
     /// A plugin is here, or cannot be had: whoever waits for it goes on, or fails.
-    fn plugin_ready(
-        &mut self,
-        plugin: PluginHash,
-        path: Result<String, Error>,
-        out: &mut Vec<WorkerEffect>,
-    ) {
+    fn plugin_ready(&mut self, plugin: PluginHash, path: Result<String, Error>, out: &mut Vec<WorkerEffect>) {
         let failure = match path {
             Ok(path) => {
                 self.plugins.insert(plugin, Plugin::Ready(path));
@@ -218,6 +177,11 @@ impl WorkerCore {
         self.link.epoch
     }
 
+    /// The number that was drawn when this worker started.
+    pub fn incarnation(&self) -> Incarnation {
+        self.options.incarnation
+    }
+
     /// Whether the master has answered the registration of the present connection.
     pub fn is_registered(&self) -> bool {
         self.link.registered
@@ -225,9 +189,7 @@ impl WorkerCore {
 
     /// Whether this worker holds the block for its application.
     pub fn holds(&self, block: &BlockId) -> bool {
-        self.apps
-            .get(&block.app)
-            .is_some_and(|app| app.find(block).is_some())
+        self.apps.get(&block.app).is_some_and(|app| app.find(block).is_some())
     }
 
     /// Every application attempt of which something is kept.

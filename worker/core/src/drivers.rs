@@ -28,20 +28,14 @@ impl WorkerCore {
             DriverProgram::Plugin { plugin, .. } => *plugin,
             DriverProgram::Sql { .. } => {
                 self.drivers.insert(app, Driver::Running);
-                out.push(WorkerEffect::StartDriver {
-                    launch,
-                    plugin: None,
-                });
+                out.push(WorkerEffect::StartDriver { launch, plugin: None });
                 return;
             }
         };
         match self.ensure_plugin(plugin, out) {
             Some(path) => {
                 self.drivers.insert(app, Driver::Running);
-                out.push(WorkerEffect::StartDriver {
-                    launch,
-                    plugin: Some(path),
-                });
+                out.push(WorkerEffect::StartDriver { launch, plugin: Some(path) });
             }
             None => {
                 self.drivers.insert(app, Driver::Fetching(plugin, launch));
@@ -56,14 +50,9 @@ impl WorkerCore {
         failure: Option<&Error>,
         out: &mut Vec<WorkerEffect>,
     ) {
-        let waits =
-            |driver: &Driver| matches!(driver, Driver::Fetching(wanted, _) if *wanted == plugin);
-        let waiting: Vec<_> = self
-            .drivers
-            .iter()
-            .filter(|(_, driver)| waits(driver))
-            .map(|(app, _)| *app)
-            .collect();
+        let waits = |driver: &Driver| matches!(driver, Driver::Fetching(wanted, _) if *wanted == plugin);
+        let waiting: Vec<_> =
+            self.drivers.iter().filter(|(_, driver)| waits(driver)).map(|(app, _)| *app).collect();
         for app in waiting {
             let Some(Driver::Fetching(_, launch)) = self.drivers.remove(&app) else {
                 continue;
@@ -100,12 +89,7 @@ impl WorkerCore {
     }
 
     /// A driver process has ended.
-    pub(crate) fn driver_exited(
-        &mut self,
-        app: AppAttemptId,
-        reason: String,
-        out: &mut Vec<WorkerEffect>,
-    ) {
+    pub(crate) fn driver_exited(&mut self, app: AppAttemptId, reason: String, out: &mut Vec<WorkerEffect>) {
         if self.drivers.remove(&app).is_some() {
             self.say(ToMaster::DriverExited { app, reason }, out);
         }

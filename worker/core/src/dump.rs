@@ -14,15 +14,9 @@ impl WorkerCore {
     }
 
     fn write_dump(&self, text: &mut String) -> std::fmt::Result {
-        let name = self.link.worker.map_or_else(
-            || "worker without id".to_owned(),
-            |worker| worker.to_string(),
-        );
-        let state = if self.link.registered {
-            "registered"
-        } else {
-            "not registered"
-        };
+        let name =
+            self.link.worker.map_or_else(|| "worker without id".to_owned(), |worker| worker.to_string());
+        let state = if self.link.registered { "registered" } else { "not registered" };
         writeln!(
             text,
             "{name} {} {}: {state}, {} kept",
@@ -31,11 +25,7 @@ impl WorkerCore {
             self.link.kept.len()
         )?;
         for (plugin, state) in &self.plugins {
-            let state = if *state == Plugin::Fetching {
-                "fetching"
-            } else {
-                "ready"
-            };
+            let state = if *state == Plugin::Fetching { "fetching" } else { "ready" };
             writeln!(text, "  plugin {:.8}: {state}", plugin.to_string())?;
         }
         for (app, driver) in &self.drivers {
@@ -50,11 +40,7 @@ impl WorkerCore {
             writeln!(text, "  executor of {app}: leaving")?;
         }
         for (id, app) in &self.apps {
-            writeln!(
-                text,
-                "  {id}: executor {:?}, {} bytes granted",
-                app.executor, app.granted
-            )?;
+            writeln!(text, "  {id}: executor {:?}, {} bytes granted", app.executor, app.granted)?;
             for launch in &app.queued {
                 writeln!(text, "    queued {}", launch.task)?;
             }
@@ -69,11 +55,7 @@ impl WorkerCore {
             }
             for (stage, table) in &app.inputs {
                 let known = table.places.iter().flatten().count();
-                writeln!(
-                    text,
-                    "    table of {stage}: {known} of {} known",
-                    table.places.len()
-                )?;
+                writeln!(text, "    table of {stage}: {known} of {} known", table.places.len())?;
             }
         }
         Ok(())

@@ -95,8 +95,7 @@ impl WorkerCore {
             return;
         };
         for launch in std::mem::take(&mut app.queued) {
-            self.finished
-                .push(report(launch.task, TaskOutcome::Failed(error.clone())));
+            self.finished.push(report(launch.task, TaskOutcome::Failed(error.clone())));
         }
     }
 
@@ -126,12 +125,7 @@ impl WorkerCore {
                 Some(error) => refused.push((launch.task, error)),
             }
         }
-        let mut message = TaskLaunches {
-            app: id,
-            stages: Vec::new(),
-            inputs: Vec::new(),
-            tasks,
-        };
+        let mut message = TaskLaunches { app: id, stages: Vec::new(), inputs: Vec::new(), tasks };
         for launch in &message.tasks {
             app.running.insert(launch.task);
             let Some(code) = app.stages.get(&launch.task.stage) else {
@@ -149,10 +143,7 @@ impl WorkerCore {
             }
         }
         if !message.tasks.is_empty() {
-            out.push(WorkerEffect::SendExecutor {
-                app: id,
-                message: ToExecutor::Launch(message),
-            });
+            out.push(WorkerEffect::SendExecutor { app: id, message: ToExecutor::Launch(message) });
         }
         for (task, error) in refused {
             self.finished.push(report(task, TaskOutcome::Failed(error)));
@@ -160,19 +151,10 @@ impl WorkerCore {
     }
 
     /// An executor process has ended: its attempts are lost, and its memory is free again.
-    pub(crate) fn executor_exited(
-        &mut self,
-        id: AppAttemptId,
-        reason: String,
-        out: &mut Vec<WorkerEffect>,
-    ) {
+    pub(crate) fn executor_exited(&mut self, id: AppAttemptId, reason: String, out: &mut Vec<WorkerEffect>) {
         if self.leaving.remove(&id) {
             // A successor that was asked for meanwhile can be started now.
-            if self
-                .apps
-                .get(&id)
-                .is_some_and(|app| app.executor == Executor::Starting)
-            {
+            if self.apps.get(&id).is_some_and(|app| app.executor == Executor::Starting) {
                 self.set_executor(id, Executor::Absent);
                 self.advance_executor(id, out);
             }
@@ -189,31 +171,15 @@ impl WorkerCore {
         app.told_stages.clear();
         app.told_inputs.clear();
         app.unanswered.clear();
-        self.granted = self
-            .granted
-            .saturating_sub(std::mem::take(&mut app.granted));
+        self.granted = self.granted.saturating_sub(std::mem::take(&mut app.granted));
         let mut tasks: Vec<TaskId> = std::mem::take(&mut app.running).into_iter().collect();
         // What an attempt has left without reporting its end is nobody's.
-        let orphans = tasks
-            .iter()
-            .flat_map(|task| app.take_blocks_of(task))
-            .collect::<Vec<_>>();
-        tasks.extend(
-            std::mem::take(&mut app.queued)
-                .into_iter()
-                .map(|launch| launch.task),
-        );
+        let orphans = tasks.iter().flat_map(|task| app.take_blocks_of(task)).collect::<Vec<_>>();
+        tasks.extend(std::mem::take(&mut app.queued).into_iter().map(|launch| launch.task));
         if !orphans.is_empty() {
             out.push(WorkerEffect::FreeBlocks(orphans));
         }
-        self.say(
-            ToMaster::ExecutorLost {
-                app: id,
-                reason,
-                tasks,
-            },
-            out,
-        );
+        self.say(ToMaster::ExecutorLost { app: id, reason, tasks }, out);
     }
 
     /// The application attempt is over: nothing of it stays.
@@ -230,26 +196,17 @@ impl WorkerCore {
 
     /// Whether the executor of an application is there and not told to leave.
     pub(crate) fn executor_lives(&self, id: AppAttemptId) -> bool {
-        !self.leaving.contains(&id)
-            && self
-                .apps
-                .get(&id)
-                .is_some_and(|app| app.executor == Executor::Ready)
+        !self.leaving.contains(&id) && self.apps.get(&id).is_some_and(|app| app.executor == Executor::Ready)
     }
 }
 
 /// The plugin that an executor for the queued attempts must load; `None` if they are all SQL.
 fn plugin_of(app: &App) -> Option<PluginHash> {
-    let codes = app
-        .queued
-        .iter()
-        .filter_map(|launch| app.stages.get(&launch.task.stage));
-    codes
-        .chain(app.stages.values())
-        .find_map(|code| match code.code {
-            TaskCode::Plugin(plugin) => Some(plugin),
-            TaskCode::Sql => None,
-        })
+    let codes = app.queued.iter().filter_map(|launch| app.stages.get(&launch.task.stage));
+    codes.chain(app.stages.values()).find_map(|code| match code.code {
+        TaskCode::Plugin(plugin) => Some(plugin),
+        TaskCode::Sql => None,
+    })
 }
 
 /// Why an executor cannot be given this attempt.
@@ -273,11 +230,5 @@ fn refusal(app: &App, launch: &TaskLaunch) -> Option<Error> {
 /// The report of an attempt that did not run here.
 pub(crate) fn report(task: TaskId, outcome: TaskOutcome) -> TaskReport {
     let metrics = TaskMetrics::default();
-    TaskReport {
-        task,
-        outcome,
-        metrics,
-        accumulators: Vec::new(),
-        stored: Vec::new(),
-    }
+    TaskReport { task, outcome, metrics, accumulators: Vec::new(), stored: Vec::new() }
 }

@@ -11,81 +11,45 @@ use firesteel_common::id::AppAttemptId;
 /// The first thing that is not, in words.
 pub fn invariants(core: &WorkerCore) -> Result<(), String> {
     let granted: u64 = core.apps.values().map(|app| app.granted).sum();
-    rule(granted == core.granted, || {
-        format!("{granted} bytes granted, {} accounted", core.granted)
-    })?;
-    rule(core.granted <= core.options.memory, || {
-        "more memory is granted than there is".to_owned()
-    })?;
-    rule(core.finished.is_empty(), || {
-        "reports were left behind by a step".to_owned()
-    })?;
+    rule(granted == core.granted, || format!("{granted} bytes granted, {} accounted", core.granted))?;
+    rule(core.granted <= core.options.memory, || "more memory is granted than there is".to_owned())?;
+    rule(core.finished.is_empty(), || "reports were left behind by a step".to_owned())?;
     rule(core.link.kept.is_empty() || !core.link.registered, || {
         "messages are kept on a live link".to_owned()
     })?;
     for (id, driver) in &core.drivers {
         if let Driver::Fetching(plugin, launch) = driver {
-            rule(launch.app == *id, || {
-                format!("the driver of {id} would be that of {}", launch.app)
-            })?;
+            rule(launch.app == *id, || format!("the driver of {id} would be that of {}", launch.app))?;
             let fetching = core.plugins.get(plugin) == Some(&Plugin::Fetching);
-            rule(fetching, || {
-                format!("the driver of {id} waits for a plugin that nobody fetches")
-            })?;
+            rule(fetching, || format!("the driver of {id} waits for a plugin that nobody fetches"))?;
         }
     }
-    core.apps
-        .iter()
-        .try_for_each(|(id, app)| check_app(core, *id, app))
+    core.apps.iter().try_for_each(|(id, app)| check_app(core, *id, app))
 }
 
 fn check_app(core: &WorkerCore, id: AppAttemptId, app: &App) -> Result<(), String> {
-    let tasks = || {
-        app.running
-            .iter()
-            .chain(app.queued.iter().map(|launch| &launch.task))
-    };
-    rule(tasks().all(|task| task.app == id), || {
-        format!("{id} has an attempt of another application")
-    })?;
+    let tasks = || app.running.iter().chain(app.queued.iter().map(|launch| &launch.task));
+    rule(tasks().all(|task| task.app == id), || format!("{id} has an attempt of another application"))?;
     let blocks_own = app.all_blocks().all(|block| block.app == id);
-    rule(blocks_own, || {
-        format!("{id} has a block of another application")
-    })?;
-    let twice = app
-        .queued
-        .iter()
-        .any(|launch| app.running.contains(&launch.task));
+    rule(blocks_own, || format!("{id} has a block of another application"))?;
+    let twice = app.queued.iter().any(|launch| app.running.contains(&launch.task));
     rule(!twice, || format!("an attempt of {id} waits and runs"))?;
     let ready = app.executor == Executor::Ready && !core.leaving.contains(&id);
-    rule(app.queued.is_empty() || !ready, || {
-        format!("attempts of {id} wait for an executor that is ready")
-    })?;
+    rule(app.queued.is_empty() || !ready, || format!("attempts of {id} wait for an executor that is ready"))?;
     let coming = matches!(app.executor, Executor::Starting | Executor::Fetching(_));
     rule(app.queued.is_empty() || coming, || {
         format!("attempts of {id} wait for an executor that is not coming")
     })?;
-    rule(app.running.is_empty() || ready, || {
-        format!("attempts of {id} run without an executor")
-    })?;
+    rule(app.running.is_empty() || ready, || format!("attempts of {id} run without an executor"))?;
     let told = !app.told_stages.is_empty() || !app.told_inputs.is_empty();
-    rule(!told || ready, || {
-        format!("an executor of {id} that is not there was told something")
+    rule(!told || ready, || format!("an executor of {id} that is not there was told something"))?;
+    rule(app.granted == 0 || ready, || format!("an executor of {id} that is not there has memory"))?;
+    rule(app.unanswered.keys().all(|(reader, ..)| app.running.contains(reader)), || {
+        format!("a reader of {id} that does not run waits for an input")
     })?;
-    rule(app.granted == 0 || ready, || {
-        format!("an executor of {id} that is not there has memory")
-    })?;
-    rule(
-        app.unanswered
-            .keys()
-            .all(|(reader, ..)| app.running.contains(reader)),
-        || format!("a reader of {id} that does not run waits for an input"),
-    )?;
     if let Executor::Fetching(plugin) = app.executor {
         let fetching = core.plugins.get(&plugin) == Some(&Plugin::Fetching);
-        rule(fetching, || {
-            format!("the executor of {id} waits for a plugin that nobody fetches")
-        })?;
+        rule(fetching, || format!("the executor of {id} waits for a plugin that nobody fetches"))?;
     }
     Ok(())
 }

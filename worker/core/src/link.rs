@@ -57,16 +57,9 @@ impl WorkerCore {
             running.extend(app.running.iter());
             running.extend(app.queued.iter().map(|launch| launch.task));
             // An output whose attempt still runs is not one yet: its report will say so.
-            let finished = app
-                .outputs
-                .iter()
-                .filter(|(task, _)| !app.running.contains(task));
+            let finished = app.outputs.iter().filter(|(task, _)| !app.running.contains(task));
             outputs.extend(finished.map(|(task, status)| (*task, status.clone())));
-            cached.extend(
-                app.blocks
-                    .keys()
-                    .filter(|block| crate::app::result_of(block).is_none()),
-            );
+            cached.extend(app.blocks.keys().filter(|block| crate::app::result_of(block).is_none()));
         }
         running.extend(self.link.kept.iter().flat_map(attempts_of));
         let held: BTreeSet<TaskId> = outputs.iter().map(|(task, _)| *task).collect();
@@ -113,11 +106,7 @@ impl WorkerCore {
     pub(crate) fn say(&mut self, message: ToMaster, out: &mut Vec<WorkerEffect>) {
         if self.link.registered {
             let (epoch, incarnation) = (self.link.epoch, self.options.incarnation);
-            out.push(WorkerEffect::Send(FromWorker {
-                epoch,
-                incarnation,
-                message,
-            }));
+            out.push(WorkerEffect::Send(FromWorker { epoch, incarnation, message }));
         } else {
             self.link.kept.push_back(message);
         }
@@ -142,14 +131,8 @@ impl WorkerCore {
         }
         self.link.output_kept += len;
         while self.link.output_kept > OUTPUT_KEPT_MAX {
-            let oldest = self
-                .link
-                .kept
-                .iter()
-                .position(|kept| matches!(kept, ToMaster::Output { .. }));
-            let Some(ToMaster::Output { bytes, .. }) =
-                oldest.and_then(|at| self.link.kept.remove(at))
-            else {
+            let oldest = self.link.kept.iter().position(|kept| matches!(kept, ToMaster::Output { .. }));
+            let Some(ToMaster::Output { bytes, .. }) = oldest.and_then(|at| self.link.kept.remove(at)) else {
                 break;
             };
             self.link.output_kept = self.link.output_kept.saturating_sub(bytes.len());

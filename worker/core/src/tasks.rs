@@ -48,8 +48,7 @@ impl WorkerCore {
         if let Some(table) = app.inputs.get_mut(&stage) {
             update(Arc::make_mut(table), &places);
         }
-        app.unanswered
-            .retain(|(_, of, map), _| *of != stage || !places.iter().any(|(at, _)| at == map));
+        app.unanswered.retain(|(_, of, map), _| *of != stage || !places.iter().any(|(at, _)| at == map));
         if lives {
             out.push(WorkerEffect::SendExecutor {
                 app: id,
@@ -73,10 +72,7 @@ impl WorkerCore {
             }
         }
         for (app, tasks) in running {
-            out.push(WorkerEffect::SendExecutor {
-                app,
-                message: ToExecutor::Kill(tasks),
-            });
+            out.push(WorkerEffect::SendExecutor { app, message: ToExecutor::Kill(tasks) });
         }
     }
 
@@ -98,8 +94,7 @@ impl WorkerCore {
             if !app.running.remove(&report.task) {
                 continue;
             }
-            app.unanswered
-                .retain(|(reader, ..), _| *reader != report.task);
+            app.unanswered.retain(|(reader, ..), _| *reader != report.task);
             match &mut report.outcome {
                 TaskOutcome::Failed(_) | TaskOutcome::Killed => {
                     orphans.extend(app.take_blocks_of(&report.task))
@@ -141,24 +136,9 @@ impl WorkerCore {
         if !app.running.contains(&task) {
             return;
         }
-        app.unanswered.insert(
-            (task, stage, map),
-            Unanswered {
-                place: place.clone(),
-                cause,
-            },
-        );
+        app.unanswered.insert((task, stage, map), Unanswered { place: place.clone(), cause });
         if self.link.registered {
-            self.say(
-                ToMaster::FetchFailed {
-                    task,
-                    stage,
-                    map,
-                    place,
-                    cause,
-                },
-                out,
-            );
+            self.say(ToMaster::FetchFailed { task, stage, map, place, cause }, out);
         }
     }
 
@@ -168,13 +148,7 @@ impl WorkerCore {
         for app in self.apps.values() {
             for ((task, stage, map), Unanswered { place, cause }) in &app.unanswered {
                 let (task, stage, map, place, cause) = (*task, *stage, *map, place.clone(), *cause);
-                messages.push(ToMaster::FetchFailed {
-                    task,
-                    stage,
-                    map,
-                    place,
-                    cause,
-                });
+                messages.push(ToMaster::FetchFailed { task, stage, map, place, cause });
             }
         }
         for message in messages {

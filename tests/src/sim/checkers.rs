@@ -1,0 +1,131 @@
+//! What is demanded of a run: the right outcome for every application, exactly once, and nothing left at the end.
+
+use super::trace::say;
+use super::world::World;
+use firesteel_common::error::ErrorCode;
+use firesteel_common::event::LoggedEvent;
+use firesteel_common::id::AppId;
+use firesteel_common::protocol::codec;
+use std::fmt::Write;
+
+/// What still keeps a run from its end, in words; `None` if nothing does.
+pub(crate) struct End(pub(crate) Option<String>);
+
+impl World {
+    /// An outcome has become durable: it must be the right one, of the last attempt.
+    pub(crate) fn check_outcome(&mut self, app: AppId) {
+        let Some(record) = self.journal.apps.get(&app) else { return };
+        let Some(client) = self.clients.get(record.client) else { return };
+        let program = &client.program;
+        let wrong = match &record.outcome {
+            None => None,
+            Some(Ok(payload)) => match codec::decode::<(u64, u32)>(payload) {
+                Ok((digest, _)) if digest != program.digest => Some("gave a wrong answer".to_owned()),
+                Ok((_, attempt)) if attempt != record.ended_in => {
+                    Some(format!("ended by attempt {attempt}, although {} had begun", record.ended_in))
+                }
+                Ok(_) => None,
+                Err(error) => Some(format!("gave an answer that is not one: {error}")),
+            },
+            Some(Err(error)) => {
+                let allowed = client.driver_crashed
+                    || match error.code {
+                        ErrorCode::Killed => client.killed,
+                        ErrorCode::TaskRetriesExhausted => program.poison,
+                        ErrorCode::NotDeterministic | ErrorCode::StageRetriesExhausted => program.unordered,
+                        // A large result went with its worker before the driver could fetch it.
+                        ErrorCode::BlockMissing => true,
+                        _ => false,
+                    };
+                (!allowed).then(|| format!("failed, although nothing was done to it: {error}"))
+            }
+        };
+        if let Some(wrong) = wrong {
+            self.fail(format!("{app} {wrong}"));
+        }
+    }
+
+    /// A line of the event log: it must name things that exist.
+    pub(crate) fn check_log(&mut self, event: &LoggedEvent) {
+        if !self.journal.apps.contains_key(&event.app.app) {
+            self.fail(format!("the event log names {}, which nobody has submitted", event.app));
+        }
+    }
+
+    /// Whether everything has come to its end and nothing remains.
+    pub(crate) fn end(&self) -> End {
+        End(self.unfinished().or_else(|| self.left_at_master()).or_else(|| self.left_at_workers()))
+    }
+
+    fn unfinished(&self) -> Option<String> {
+        for client in &self.clients {
+            let Some(app) = client.app else {
+                return Some(format!("client {} was never answered", client.number));
+            };
+            if !client.done {
+                return Some(format!("{app} hangs"));
+            }
+        }
+        let driver = self.drivers.values().next()?;
+        Some(format!("a driver of {} still runs", driver.app))
+    }
+
+    fn left_at_master(&self) -> Option<String> {
+        let Some(up) = &self.master.up else { return Some("the master is down".to_owned()) };
+        if up.scheduler.apps().first().is_some() {
+            return Some("the scheduler still has an application".to_owned());
+        }
+        let kept = self.journal.apps.keys().find(|app| !up.scheduler.is_empty_of(**app));
+        if let Some(app) = kept {
+            return Some(format!("the scheduler still keeps something of {app}"));
+        }
+        let alive = up.scheduler.workers().iter().filter(|worker| worker.alive).count();
+        let all = self.hosts.len();
+        (alive != all).then(|| format!("the scheduler has {alive} of {all} workers"))
+    }
+
+    fn left_at_workers(&self) -> Option<String> {
+        for host in &self.hosts {
+            let number = host.number;
+            let Some(process) = &host.process else { return Some(format!("host-{number} has no worker")) };
+            if let Some(app) = process.core.apps().next() {
+                return Some(format!("the worker of host-{number} still keeps something of {app}"));
+            }
+            if let Some(app) = process.core.drivers().next() {
+                return Some(format!("host-{number} still has a driver of {app}"));
+            }
+            if let Some(block) = process.blocks.keys().next() {
+                return Some(format!("host-{number} still stores {block}"));
+            }
+            if let Some(app) = process.executors.keys().chain(&process.ending).next() {
+                return Some(format!("host-{number} still has an executor of {app}"));
+            }
+        }
+        None
+    }
+
+    /// The state of everything, as text.
+    pub(crate) fn dump(&self) -> String {
+        let mut text = String::new();
+        if let Some(up) = &self.master.up {
+            text.push_str(&up.scheduler.dump());
+        }
+        for host in &self.hosts {
+            if let Some(process) = &host.process {
+                // Writing to a string does not fail.
+                let _ = write!(text, "\nhost-{}: {}", host.number, process.core.dump());
+            }
+        }
+        text
+    }
+
+    /// A message of a connection that its host has replaced arrives only now: counted as a reordering.
+    pub(crate) fn note_late(&mut self, host: usize, conn: u64) {
+        let now =
+            self.hosts.get(host).and_then(|host| host.process.as_ref()).and_then(|process| process.conn);
+        if now.is_some_and(|now| now != conn) {
+            say!(self, "a message of link-{conn} arrives after that link was replaced");
+            self.plan.count(super::faults::Kind::Reorder);
+        }
+    }
+}
