@@ -1,6 +1,9 @@
 //! Frames: a 4-byte little-endian length of the message, the codec byte, the message. A length is compared with
 //! the bound of its link before anything is allocated for it, and memory grows only as bytes arrive.
 
+#[cfg(test)]
+mod tests;
+
 use firesteel_common::error::{Error, ErrorCode, Result};
 use firesteel_common::protocol::codec;
 use serde::Serialize;

@@ -2,6 +2,9 @@
 //! deadline. Also the two ways to a connection, [`bind_loopback`] and [`connect`]; this version has no TLS, so
 //! both refuse an address that is not of this machine.
 
+#[cfg(test)]
+mod tests;
+
 use crate::frame::lost;
 use crate::key::{Key, random};
 use firesteel_common::error::{Error, ErrorCode, Result};

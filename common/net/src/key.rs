@@ -1,6 +1,9 @@
 //! Keys: the cluster secret, what is derived from it, and the file it lies in. Proofs are made and compared here
 //! too, so that the bytes of a key never leave this file except by [`Key::to_hex`].
 
+#[cfg(test)]
+mod tests;
+
 use firesteel_common::error::{Error, ErrorCode, Result};
 use firesteel_common::id::AppAttemptId;
 use firesteel_common::protocol::hello::{PROOF_LEN, app_key_text};

@@ -3,6 +3,7 @@
 //! Blocking threads throughout; no async runtime. What a message means is not known here: that is the work of
 //! the room that starts the link. Nothing a peer sends is decoded before it has proved a key ([`hello`]).
 #![warn(missing_docs)]
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
 
 pub mod blocks;
 pub mod fds;
@@ -12,6 +13,8 @@ pub mod key;
 pub mod link;
 pub mod listener;
 pub mod runner;
+#[cfg(test)]
+mod testing;
 
 pub use blocks::{BlockSource, DataClient, DataServer, OpenBlock};
 pub use fds::{FdReceiver, FdSender, fd_channel, socket_pair};

@@ -77,7 +77,7 @@ impl<Out: Serialize + Send + 'static> Link<Out> {
     ///
     /// `on_message` is called with each message, in order, from the reader thread; `false` closes the link as
     /// [`Link::close`] does. `on_close` is called exactly once, from the same thread, after the last message: with
-    /// `None` if either end closed the link, with the error if it broke.
+    /// `None` if either end closed the link, with the error if it broke or what was sent could not be written.
     ///
     /// # Errors
     /// `IO` if the threads cannot be had; neither function is called then.

@@ -1,6 +1,9 @@
 //! Accepts connections and their hello, for whoever serves them. Bounded: so many peers that have not proved
 //! their key yet, so many that have; what comes beyond is closed at once.
 
+#[cfg(test)]
+mod tests;
+
 use crate::hello::{HELLO_TIMEOUT, accept_until};
 use crate::key::Key;
 use firesteel_common::error::{Error, ErrorCode, Result};
