@@ -1,0 +1,105 @@
+//! What is known of one application: where its driver is, and the run of that driver.
+
+use crate::job::Job;
+use crate::stage::Stage;
+use firesteel_common::block::MapStatus;
+use firesteel_common::error::Error;
+use firesteel_common::graph::JobGraph;
+use firesteel_common::id::{AppAttemptId, AppId, DatasetId, JobId, StageId, TaskId, WorkerId};
+use firesteel_common::protocol::worker::DriverProgram;
+use firesteel_common::time::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where an application is in its life.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Its driver waits for a place.
+    Queued {
+        since: Timestamp,
+    },
+    /// Its driver may run somewhere, or will attach by itself; nobody has said so yet.
+    Expected {
+        until: Timestamp,
+    },
+    /// The number of its next driver attempt is being made durable.
+    Journaling,
+    /// Its driver was started, or attached by itself.
+    Running(Driver),
+    /// Its outcome is being made durable.
+    Ending {
+        error: Option<Error>,
+    },
+}
+
+/// A driver that was started.
+#[derive(Debug, Default)]
+pub(crate) struct Driver {
+    /// The worker whose child it is; `None` in client mode, or while no worker has said so.
+    pub worker: Option<WorkerId>,
+    /// Whether it was ever attached.
+    pub attached: bool,
+    /// Whether its connection stands.
+    pub connected: bool,
+    /// Until when it must be attached again.
+    pub deadline: Option<Timestamp>,
+    /// How its process ended, if it did while its last words may still be on their way.
+    pub exited: Option<String>,
+}
+
+/// An application without a durable outcome.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub id: AppId,
+    /// What its driver runs; `None` in client mode.
+    pub program: Option<DriverProgram>,
+    pub phase: Phase,
+    /// How often its driver was lost with its worker.
+    pub losses: u32,
+    /// What its current driver attempt has asked for.
+    pub run: Run,
+}
+
+/// Cached partitions of a dataset.
+#[derive(Debug, Default)]
+pub(crate) struct Dataset {
+    /// Who holds which partition.
+    pub holders: BTreeMap<u32, BTreeSet<WorkerId>>,
+    pub released: bool,
+}
+
+/// Everything that one attempt at a driver has asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Run {
+    pub app: AppAttemptId,
+    /// Whether it began under an earlier epoch of the master.
+    pub recovered: bool,
+    /// Whether the driver has given its graph.
+    pub attached: bool,
+    /// The number of the first attempt at its tasks.
+    pub first_attempt: u32,
+    pub graph: JobGraph,
+    pub stages: BTreeMap<StageId, Stage>,
+    pub jobs: BTreeMap<JobId, Job>,
+    pub datasets: BTreeMap<DatasetId, Dataset>,
+    /// Map outputs that workers reported before the graph was known.
+    pub found: BTreeMap<StageId, Vec<(TaskId, WorkerId, MapStatus)>>,
+    /// Workers that hold or run anything of it.
+    pub workers: BTreeSet<WorkerId>,
+    /// Workers whose address the driver knows.
+    pub addresses_told: BTreeSet<WorkerId>,
+    /// Released stages and datasets that could not be freed yet.
+    pub releasing: bool,
+    /// Whether something has happened since progress was last reported.
+    pub progressed: bool,
+}
+
+impl Run {
+    pub fn new(app: AppAttemptId, recovered: bool, first_attempt: u32) -> Self {
+        Self { app, recovered, first_attempt, ..Self::default() }
+    }
+
+    /// The id of an attempt.
+    pub fn task_id(&self, stage: StageId, partition: u32, attempt: u32) -> TaskId {
+        TaskId { app: self.app, stage, partition, attempt }
+    }
+}

@@ -1,0 +1,334 @@
+//! Which task runs where, next. Free workers are indexed by their free slots, pending tasks by the worker that
+//! would take them, so that the cost of a decision depends on neither how many workers nor how many tasks there
+//! are.
+//!
+//! After every step no worker has a free slot that a pending task could take. So there is something to do only
+//! for workers that changed (`dirty`), for tasks that became pending (`fresh`), and when a task set has waited
+//! for its preferred places long enough (`relax`).
+
+use crate::Scheduler;
+use crate::app::Run;
+use crate::cluster::{Cluster, SetKey};
+use crate::stage::{Stage, Task, TaskState};
+use crate::worker::{HostId, Worker};
+use firesteel_common::event::{AppEvent, StartCause};
+use firesteel_common::id::{StageId, WorkerId};
+use firesteel_common::protocol::worker::{CachedPlace, InputTable, MapPlace, TaskLaunch};
+use firesteel_common::time::Timestamp;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Workers with free slots, those with most first.
+type FreeWorkers = BTreeSet<(Reverse<u32>, WorkerId)>;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Placement {
+    /// Open task sets with pending tasks, in the order in which they are served.
+    pub ready: BTreeSet<SetKey>,
+    /// Of these, those that have tasks for which no worker was looked for yet.
+    pub fresh: BTreeSet<SetKey>,
+    /// When preferences of a task set become mere wishes.
+    pub relax: BTreeSet<(Timestamp, SetKey)>,
+    /// Workers whose free slots may have changed.
+    pub dirty: Vec<WorkerId>,
+    free: FreeWorkers,
+    /// By host, with every host that has a connected worker.
+    free_of_host: BTreeMap<HostId, FreeWorkers>,
+    workers_of_host: BTreeMap<HostId, u32>,
+}
+
+impl Placement {
+    /// Whether a connected worker is on this host.
+    pub fn has_host(&self, host: HostId) -> bool {
+        self.workers_of_host.contains_key(&host)
+    }
+
+    pub fn add_to_host(&mut self, host: HostId) {
+        *self.workers_of_host.entry(host).or_default() += 1;
+    }
+
+    pub fn remove_from_host(&mut self, host: HostId) {
+        if let Some(count) = self.workers_of_host.get_mut(&host) {
+            *count -= 1;
+            if *count == 0 {
+                self.workers_of_host.remove(&host);
+            }
+        }
+    }
+
+    /// Brings the index of free workers up to date with one of them.
+    pub fn index(&mut self, worker: &mut Worker) {
+        let free = worker.free();
+        if worker.indexed == free {
+            return;
+        }
+        let of_host = self.free_of_host.entry(worker.host).or_default();
+        let old = (Reverse(worker.indexed), worker.id);
+        if worker.indexed > 0 {
+            self.free.remove(&old);
+            of_host.remove(&old);
+        }
+        if free > 0 {
+            self.free.insert((Reverse(free), worker.id));
+            of_host.insert((Reverse(free), worker.id));
+        } else if of_host.is_empty() {
+            self.free_of_host.remove(&worker.host);
+        }
+        worker.indexed = free;
+    }
+
+    /// Forgets a task set.
+    pub fn withdraw(&mut self, stage: &mut Stage) {
+        let Some(key) = stage.key.take() else { return };
+        self.ready.remove(&key);
+        self.fresh.remove(&key);
+        if let Some(at) = stage.set.relax_at.take() {
+            self.relax.remove(&(at, key));
+        }
+    }
+
+    /// Gives a task set another place in the queue, if it is in there.
+    pub fn rename(&mut self, stage: &mut Stage, key: SetKey) {
+        let Some(old) = stage.key else { return };
+        if old == key {
+            return;
+        }
+        self.ready.remove(&old);
+        self.ready.insert(key);
+        if self.fresh.remove(&old) {
+            self.fresh.insert(key);
+        }
+        if let Some(at) = stage.set.relax_at
+            && self.relax.remove(&(at, old))
+        {
+            self.relax.insert((at, key));
+        }
+        stage.key = Some(key);
+    }
+
+    fn freest(&self) -> Option<WorkerId> {
+        self.free.first().map(|(_, worker)| *worker)
+    }
+
+    fn freest_of(&self, hosts: &[HostId]) -> Option<WorkerId> {
+        let of_host = |host| self.free_of_host.get(host).and_then(BTreeSet::first);
+        hosts.iter().filter_map(of_host).min().map(|(_, worker)| *worker)
+    }
+}
+
+impl Scheduler {
+    /// Gives free slots to pending tasks; the last thing of every step.
+    pub(crate) fn place(&mut self) {
+        while let Some((at, key)) = self.cluster.placement.relax.first().copied() {
+            if at > self.cluster.now {
+                break;
+            }
+            self.cluster.placement.relax.remove(&(at, key));
+            if let Some(stage) = self.apps.get_mut(&key.0).and_then(|app| app.run.stages.get_mut(&key.2)) {
+                let constrained: Vec<u32> = stage.set.constrained().collect();
+                stage.set.fresh.extend(constrained);
+                self.cluster.placement.fresh.insert(key);
+            }
+        }
+        let mut dirty = std::mem::take(&mut self.cluster.placement.dirty);
+        for worker in &dirty {
+            self.fill(*worker);
+        }
+        while let Some(key) = self.cluster.placement.fresh.pop_first() {
+            self.spread(key);
+        }
+        for worker in dirty.drain(..) {
+            if let Some(worker) = self.cluster.workers.get_mut(worker) {
+                worker.dirty = false;
+            }
+        }
+        self.cluster.placement.dirty = dirty;
+    }
+
+    /// Gives the free slots of one worker to the first task sets that have something for it.
+    fn fill(&mut self, id: WorkerId) {
+        let mut next = self.cluster.placement.ready.first().copied();
+        while let Some(key) = next
+            && let Some(worker) = self.cluster.workers.get(id)
+            && worker.free() > 0
+        {
+            let host = worker.host;
+            let run = self.apps.get_mut(&key.0).map(|app| &mut app.run);
+            if let Some(run) = run {
+                run.fill_from(&mut self.cluster, key.2, id, host);
+            }
+            next = self.cluster.placement.ready.range((after(key), std::ops::Bound::Unbounded)).next().copied();
+        }
+        if let Some(worker) = self.cluster.workers.get_mut(id) {
+            self.cluster.placement.index(worker);
+        }
+    }
+
+    /// Looks for workers for the fresh tasks of one task set: first where they had better run.
+    fn spread(&mut self, key: SetKey) {
+        let Some(app) = self.apps.get_mut(&key.0) else { return };
+        let Some(stage) = app.run.stages.get_mut(&key.2) else { return };
+        let fresh = std::mem::take(&mut stage.set.fresh);
+        let relaxed = stage.set.is_relaxed(self.cluster.now);
+        let mut later = Vec::new();
+        for partition in fresh {
+            if self.cluster.placement.freest().is_none() {
+                return;
+            }
+            if !app.run.is_pending(key.2, partition) {
+                continue;
+            }
+            let places = app.run.places(&self.cluster, key.2, partition);
+            let has_room = |id: &&WorkerId| self.cluster.workers.get(**id).is_some_and(|w| w.free() > 0);
+            let near = places.workers.iter().find(has_room).copied();
+            match near.or_else(|| self.cluster.placement.freest_of(&places.hosts)) {
+                Some(worker) => app.run.launch_now(&mut self.cluster, key.2, partition, worker),
+                None if places.is_empty() || relaxed => later.push(partition),
+                None => {}
+            }
+        }
+        for partition in later {
+            let Some(worker) = self.cluster.placement.freest() else { return };
+            app.run.launch_now(&mut self.cluster, key.2, partition, worker);
+        }
+    }
+}
+
+fn after(key: SetKey) -> std::ops::Bound<SetKey> {
+    std::ops::Bound::Excluded(key)
+}
+
+impl Run {
+    fn is_pending(&self, id: StageId, partition: u32) -> bool {
+        let task = self.stages.get(&id).and_then(|stage| stage.tasks.get(partition as usize));
+        task.is_some_and(Task::is_pending)
+    }
+
+    /// Starts tasks of one open stage on a worker while it has free slots.
+    fn fill_from(&mut self, cx: &mut Cluster, id: StageId, worker: WorkerId, host: HostId) {
+        loop {
+            let Some(stage) = self.stages.get_mut(&id) else { return };
+            let tasks = &stage.tasks;
+            let pending = |p: u32| tasks.get(p as usize).is_some_and(Task::is_pending);
+            let Some(partition) = stage.set.pop(worker, host, cx.now, pending) else { return };
+            self.launch(cx, id, partition, worker);
+            if cx.workers.get(worker).is_none_or(|state| state.free() == 0) {
+                return;
+            }
+        }
+    }
+
+    /// Starts a task on a worker, and keeps the index of free workers up to date.
+    fn launch_now(&mut self, cx: &mut Cluster, id: StageId, partition: u32, worker: WorkerId) {
+        self.launch(cx, id, partition, worker);
+        if let Some(state) = cx.workers.get_mut(worker) {
+            cx.placement.index(state);
+        }
+    }
+
+    fn launch(&mut self, cx: &mut Cluster, id: StageId, partition: u32, worker: WorkerId) {
+        let app = self.app;
+        let Some(stage) = self.stages.get_mut(&id) else { return };
+        let Some(state) = cx.workers.get_mut(worker) else { return };
+        let task = &mut stage.tasks[partition as usize];
+        let attempt = task.next;
+        task.next += 1;
+        task.state = TaskState::Running { worker, waits: 0 };
+        let cause = std::mem::replace(&mut task.cause, StartCause::First);
+        let lost = task.trouble.as_mut().and_then(|trouble| trouble.lost.take());
+        stage.pending -= 1;
+        stage.running += 1;
+        let task = self.task_id(id, partition, attempt);
+        state.running.push(task);
+        state.used += 1;
+        let is_told = state.told_last.replace((app, id)) == Some((app, id));
+        cx.counters.launched += 1;
+        if let Some(stage) = self.stages.get_mut(&id)
+            && stage.pending == 0
+        {
+            cx.placement.withdraw(stage);
+        }
+        if let Some((output, reason)) = lost
+            && cause == StartCause::Recompute
+        {
+            let task = self.task_id(id, partition, output.attempt);
+            cx.log(app, AppEvent::OutputLost { task, worker: output.worker, reason });
+        }
+        cx.log(app, AppEvent::TaskStarted { task, worker, cause });
+        if !is_told {
+            self.tell_stage(cx, id, worker);
+        }
+        let launch = self.launch_of(cx, id, partition, attempt, worker);
+        cx.launches_for(worker, app).tasks.extend(launch);
+    }
+
+    /// Adds to the launches for a worker what it was not told of a stage: its code, and where its inputs are.
+    fn tell_stage(&mut self, cx: &mut Cluster, id: StageId, worker: WorkerId) {
+        self.workers.insert(worker);
+        let Some(stage) = self.stages.get_mut(&id) else { return };
+        if stage.code_told.insert(worker) {
+            let code = stage.code.clone();
+            cx.launches_for(worker, self.app).stages.push(code);
+        }
+        let inputs: Vec<StageId> = stage.inputs.iter().map(|input| input.stage).collect();
+        for input in inputs {
+            let Some(parent) = self.stages.get_mut(&input) else { continue };
+            if parent.table_told.insert(worker) {
+                let table = parent.table(cx);
+                cx.launches_for(worker, self.app).inputs.push(table);
+            }
+        }
+    }
+
+    fn launch_of(
+        &self,
+        cx: &Cluster,
+        id: StageId,
+        partition: u32,
+        attempt: u32,
+        worker: WorkerId,
+    ) -> Option<TaskLaunch> {
+        let stage = self.stages.get(&id)?;
+        let spec = self.graph.get(id)?;
+        let task = spec.tasks.get(partition as usize)?;
+        let inputs = spec.inputs.iter().zip(&stage.inputs);
+        let reads = inputs.map(|(input, shape)| input.ranges(partition, shape.maps, shape.reducers)).collect();
+        let place = |cached: &firesteel_common::graph::CachedPartition| {
+            let holders = self.datasets.get(&cached.dataset)?.holders.get(&cached.partition)?;
+            let holder = holders.get(&worker).or_else(|| holders.first())?;
+            let address = cx.workers.get(*holder)?.address.clone();
+            Some(CachedPlace {
+                dataset: cached.dataset,
+                partition: cached.partition,
+                worker: *holder,
+                address,
+            })
+        };
+        Some(TaskLaunch {
+            task: self.task_id(id, partition, attempt),
+            payload: task.payload.clone(),
+            reads,
+            cached: task.cached.iter().filter_map(place).collect(),
+        })
+    }
+}
+
+impl Stage {
+    /// Where its outputs are now.
+    fn table(&mut self, cx: &Cluster) -> Arc<InputTable> {
+        if let Some(table) = &self.table {
+            return table.clone();
+        }
+        let places = (0..self.tasks.len() as u32).map(|partition| self.place_of(cx, partition)).collect();
+        self.table.insert(Arc::new(InputTable { stage: self.id, places })).clone()
+    }
+
+    /// Where one of its outputs is.
+    pub fn place_of(&self, cx: &Cluster, partition: u32) -> Option<MapPlace> {
+        let output = self.tasks.get(partition as usize)?.output?;
+        let address = cx.workers.get(output.worker)?.address.clone();
+        Some(MapPlace { worker: output.worker, address, attempt: output.attempt })
+    }
+}

@@ -1,0 +1,321 @@
+//! What becomes of attempts: they succeed, fail, are killed, or are lost with their executor. Everything is
+//! checked against the attempt that runs; reports of others are stale, and what they left behind is freed.
+
+use crate::PlantedBug;
+use crate::app::Run;
+use crate::cluster::Cluster;
+use crate::stage::{Output, TaskState};
+use firesteel_common::block::{BlockId, BlockKind, MapStatus};
+use firesteel_common::error::{Error, ErrorCode};
+use firesteel_common::event::{AppEvent, LossReason, StartCause};
+use firesteel_common::id::{JobId, StageId, TaskId, WorkerId};
+use firesteel_common::job::JobEvent;
+use firesteel_common::protocol::driver::ToDriver;
+use firesteel_common::protocol::worker::ToWorker;
+use firesteel_common::task::{AccumulatorUpdate, ResultValue, TaskOutcome, TaskReport};
+
+/// Errors that a repetition cannot mend.
+const FINAL_CODES: [ErrorCode; 5] = [
+    ErrorCode::Unsupported,
+    ErrorCode::BadArgument,
+    ErrorCode::OutputExists,
+    ErrorCode::InputNotReadable,
+    ErrorCode::SqlInvalid,
+];
+
+impl Run {
+    /// An attempt ended.
+    pub fn task_reported(&mut self, cx: &mut Cluster, worker: WorkerId, report: TaskReport) {
+        let TaskReport { task, outcome, metrics, accumulators, stored } = report;
+        self.progressed = true;
+        self.partitions_stored(cx, worker, stored);
+        let is_current = self.running_on(task) == Some(worker);
+        let is_let_through = !is_current && self.lets_through(cx, task, &outcome);
+        if !is_current && !is_let_through {
+            cx.counters.stale += 1;
+            return self.free_stale(cx, worker, task, &outcome);
+        }
+        if is_current {
+            self.stop_attempt(cx, task.stage, task.partition);
+        }
+        match outcome {
+            TaskOutcome::MapOutput(_) | TaskOutcome::Result(_) => {
+                cx.counters.finished += 1;
+                cx.log(self.app, AppEvent::TaskFinished { task, metrics });
+                match outcome {
+                    TaskOutcome::MapOutput(status) => {
+                        self.map_finished(cx, worker, task, status, accumulators)
+                    }
+                    TaskOutcome::Result(value) => self.result_finished(cx, worker, task, value, accumulators),
+                    TaskOutcome::Failed(_) | TaskOutcome::Killed => {}
+                }
+            }
+            TaskOutcome::Failed(error) => self.task_failed(cx, task, error),
+            TaskOutcome::Killed => {
+                let error = Error::new(ErrorCode::Killed, "it was stopped by its worker");
+                self.task_failed(cx, task, error);
+            }
+        }
+    }
+
+    /// The worker on which an attempt runs, if it is the current one of its task.
+    pub fn running_on(&self, task: TaskId) -> Option<WorkerId> {
+        let state = self.stages.get(&task.stage)?.tasks.get(task.partition as usize)?;
+        match state.state {
+            TaskState::Running { worker, .. } if state.next == task.attempt + 1 => Some(worker),
+            _ => None,
+        }
+    }
+
+    /// Whether a planted fault takes a stale report for a current one.
+    fn lets_through(&self, cx: &Cluster, task: TaskId, outcome: &TaskOutcome) -> bool {
+        let Some(stage) = self.stages.get(&task.stage) else { return false };
+        let Some(state) = stage.tasks.get(task.partition as usize) else { return false };
+        match outcome {
+            TaskOutcome::MapOutput(_) => {
+                cx.is_planted(PlantedBug::Fencing) && stage.is_map && state.state == TaskState::Idle
+            }
+            TaskOutcome::Result(_) => cx.is_planted(PlantedBug::Commit) && !stage.is_map,
+            TaskOutcome::Failed(_) | TaskOutcome::Killed => false,
+        }
+    }
+
+    /// Frees what an attempt left behind that was given up, unless it is what is used.
+    fn free_stale(&mut self, cx: &mut Cluster, worker: WorkerId, task: TaskId, outcome: &TaskOutcome) {
+        if !matches!(outcome, TaskOutcome::MapOutput(_)) {
+            return;
+        }
+        let state = self.stages.get(&task.stage).and_then(|stage| stage.tasks.get(task.partition as usize));
+        let used = state.and_then(|state| state.output);
+        if used != Some(Output { worker, attempt: task.attempt }) {
+            cx.tell_free_outputs(vec![(worker, task)]);
+        }
+    }
+
+    /// Takes a running attempt off its worker; its task is idle then. Gives the worker.
+    pub fn stop_attempt(&mut self, cx: &mut Cluster, id: StageId, partition: u32) -> Option<WorkerId> {
+        let app = self.app;
+        let stage = self.stages.get_mut(&id)?;
+        let task = stage.tasks.get_mut(partition as usize)?;
+        let TaskState::Running { worker, waits } = task.state else { return None };
+        task.state = TaskState::Idle;
+        stage.running -= 1;
+        let task = TaskId { app, stage: id, partition, attempt: task.next - 1 };
+        cx.stop(worker, task, waits == 0);
+        if waits > 0 {
+            let inputs: Vec<StageId> = stage.inputs.iter().map(|input| input.stage).collect();
+            for input in inputs {
+                if let Some(parent) = self.stages.get_mut(&input) {
+                    parent.waiters.remove(&(id, partition));
+                }
+            }
+        }
+        Some(worker)
+    }
+
+    /// Takes those running attempts of a stage off their workers that `select` names by partition.
+    pub fn stop_attempts(
+        &mut self,
+        cx: &mut Cluster,
+        id: StageId,
+        select: impl Fn(u32) -> bool,
+    ) -> Vec<(WorkerId, TaskId)> {
+        let Some(stage) = self.stages.get(&id) else { return Vec::new() };
+        let runs = |p: &u32| matches!(stage.tasks[*p as usize].state, TaskState::Running { .. }) && select(*p);
+        let partitions: Vec<u32> = (0..stage.tasks.len() as u32).filter(runs).collect();
+        let mut stopped = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let attempt = self.stages.get(&id).map_or(0, |stage| stage.tasks[partition as usize].next - 1);
+            if let Some(worker) = self.stop_attempt(cx, id, partition) {
+                stopped.push((worker, self.task_id(id, partition, attempt)));
+            }
+        }
+        stopped
+    }
+
+    fn map_finished(
+        &mut self,
+        cx: &mut Cluster,
+        worker: WorkerId,
+        task: TaskId,
+        status: MapStatus,
+        accumulators: Vec<AccumulatorUpdate>,
+    ) {
+        let Some(stage) = self.stages.get_mut(&task.stage) else { return };
+        stage.set_output(task.partition, Output { worker, attempt: task.attempt });
+        let earlier = stage.tasks[task.partition as usize].status.replace(status);
+        let now = stage.tasks[task.partition as usize].status.as_ref();
+        let differs = earlier.as_ref().zip(now).is_some_and(|(earlier, now)| !earlier.same_output(now));
+        let job = stage.jobs.first().copied();
+        if let Some(job) = job
+            && earlier.is_none()
+            && !accumulators.is_empty()
+        {
+            cx.tell_job(self.app, job, JobEvent::Accumulated(accumulators));
+        }
+        if differs {
+            self.roll_back_consumers(cx, task.stage, task.partition);
+        }
+        if self.stages.get(&task.stage).is_some_and(|stage| stage.missing == 0) {
+            self.complete_map(cx, task.stage);
+        }
+    }
+
+    fn result_finished(
+        &mut self,
+        cx: &mut Cluster,
+        worker: WorkerId,
+        task: TaskId,
+        value: ResultValue,
+        accumulators: Vec<AccumulatorUpdate>,
+    ) {
+        let Some(stage) = self.stages.get_mut(&task.stage) else { return };
+        if let ResultValue::Block { .. } = value {
+            stage.result_holders.insert(worker);
+            self.tell_address(cx, worker);
+        }
+        let Some(stage) = self.stages.get(&task.stage) else { return };
+        let app = self.app;
+        let mut event = Some(JobEvent::TaskResult {
+            stage: task.stage,
+            partition: task.partition,
+            value,
+            accumulators,
+        });
+        let mut complete: Option<Vec<JobId>> = None;
+        for (at, id) in stage.targeted_by.iter().enumerate() {
+            let Some(wanted) = self.jobs.get_mut(id).and_then(|job| job.targets.get_mut(&task.stage)) else {
+                continue;
+            };
+            if !wanted.deliver(task.partition) && !cx.is_planted(PlantedBug::Commit) {
+                continue;
+            }
+            let is_last = at + 1 == stage.targeted_by.len();
+            if let Some(event) = if is_last { event.take() } else { event.clone() } {
+                cx.tell_job(app, *id, event);
+            }
+            if wanted.left == 0 {
+                complete.get_or_insert_default().push(*id);
+            }
+        }
+        if let Some(jobs) = complete {
+            self.result_jobs_complete(cx, task.stage, jobs);
+        }
+    }
+
+    /// These jobs have all they want of a result stage.
+    fn result_jobs_complete(&mut self, cx: &mut Cluster, id: StageId, jobs: Vec<JobId>) {
+        if self.stages.get(&id).is_some_and(|stage| stage.active && self.is_complete(stage)) {
+            self.deactivate(cx, id);
+            cx.log(self.app, AppEvent::StageFinished { stage: id });
+        }
+        for job in jobs {
+            self.check_job(cx, job);
+        }
+    }
+
+    /// Makes sure that the driver knows the address of a worker.
+    fn tell_address(&mut self, cx: &mut Cluster, worker: WorkerId) {
+        self.workers.insert(worker);
+        if self.addresses_told.insert(worker)
+            && let Some(address) = cx.workers.get(worker).map(|state| state.address.to_string())
+        {
+            cx.tell_driver(self.app, ToDriver::WorkerAddress { worker, address });
+        }
+    }
+
+    fn task_failed(&mut self, cx: &mut Cluster, task: TaskId, error: Error) {
+        cx.log(self.app, AppEvent::TaskFailed { task, error: error.clone() });
+        let Some(state) = self.stages.get_mut(&task.stage) else { return };
+        let trouble = state.tasks[task.partition as usize].trouble();
+        trouble.failures += 1;
+        let failures = trouble.failures;
+        if FINAL_CODES.contains(&error.code) {
+            return self.fail_jobs_of(cx, task.stage, error.context(format!("{task} failed")));
+        }
+        if failures >= cx.settings.task_failures_max {
+            let message = format!("{task} failed {failures} times, the last time with {error}");
+            let exhausted = Error { code: ErrorCode::TaskRetriesExhausted, message, ..error };
+            return self.fail_jobs_of(cx, task.stage, exhausted);
+        }
+        if cx.is_planted(PlantedBug::Retry) {
+            if let Some(stage) = self.stages.get_mut(&task.stage) {
+                stage.tasks[task.partition as usize].state = TaskState::Idle;
+            }
+            return;
+        }
+        self.repeat(cx, task, StartCause::Retry);
+    }
+
+    /// Runs a task again whose attempt has come to nothing, if it still is to be run.
+    pub fn repeat(&mut self, cx: &mut Cluster, task: TaskId, cause: StartCause) {
+        let Some(stage) = self.stages.get(&task.stage) else { return };
+        if stage.active && self.is_wanted(stage, task.partition) {
+            self.set_pending(cx, task.stage, task.partition, cause);
+        }
+    }
+
+    /// Fails every job that cannot end without a stage.
+    pub fn fail_jobs_of(&mut self, cx: &mut Cluster, stage: StageId, error: Error) {
+        for job in self.jobs_that_need(stage) {
+            self.fail_job(cx, job, error.clone());
+        }
+    }
+
+    /// An executor died, and these attempts with it. What it had finished is its worker's, and stays.
+    pub fn executor_lost(&mut self, cx: &mut Cluster, worker: WorkerId, reason: &str, tasks: Vec<TaskId>) {
+        cx.log(self.app, AppEvent::ExecutorLost { worker, reason: reason.to_owned() });
+        for stage in self.stages.values_mut() {
+            stage.code_told.remove(&worker);
+            stage.table_told.remove(&worker);
+        }
+        if let Some(state) = cx.workers.get_mut(worker) {
+            state.told_last = None;
+        }
+        let lost: Vec<TaskId> =
+            tasks.into_iter().filter(|task| self.running_on(*task) == Some(worker)).collect();
+        for task in &lost {
+            self.stop_attempt(cx, task.stage, task.partition);
+            cx.log(self.app, AppEvent::TaskLost { task: *task, reason: LossReason::ExecutorDied });
+        }
+        for task in lost {
+            self.killed_executor(cx, worker, reason, task);
+        }
+    }
+
+    fn killed_executor(&mut self, cx: &mut Cluster, worker: WorkerId, reason: &str, task: TaskId) {
+        let Some(stage) = self.stages.get_mut(&task.stage) else { return };
+        let killers = &mut stage.tasks[task.partition as usize].trouble().killers;
+        killers.push(worker);
+        if killers.len() < cx.settings.task_failures_max as usize {
+            return self.repeat(cx, task, StartCause::Lost);
+        }
+        let workers: Vec<String> = killers.iter().map(|worker| worker.to_string()).collect();
+        let message = format!(
+            "{task} was running {} times when its executor died (on {}), the last time with: {reason}",
+            killers.len(),
+            workers.join(", ")
+        );
+        let help = "look for a crash, an exit or too much memory in the code that this task runs";
+        self.fail_jobs_of(cx, task.stage, Error::new(ErrorCode::ProcessDied, message).with_help(help));
+    }
+
+    /// A worker holds these cached partitions now.
+    fn partitions_stored(&mut self, cx: &mut Cluster, worker: WorkerId, stored: Vec<BlockId>) {
+        for block in stored {
+            let BlockKind::Cached { dataset, partition } = block.kind else { continue };
+            match self.datasets.get_mut(&dataset) {
+                Some(known) => {
+                    known.holders.entry(partition).or_default().insert(worker);
+                    self.workers.insert(worker);
+                }
+                None if cx.is_planted(PlantedBug::Release) => {}
+                None => {
+                    let app = self.app;
+                    let free = ToWorker::Free { app, stages: Vec::new(), datasets: vec![dataset] };
+                    cx.tell_worker(worker, free);
+                }
+            }
+        }
+    }
+}

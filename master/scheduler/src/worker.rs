@@ -1,0 +1,177 @@
+//! What is known of one worker, and the table of them. Ids are never reused, so an id that is held anywhere can
+//! at worst point to nothing.
+
+use crate::event::LinkId;
+use firesteel_common::id::{AppAttemptId, Epoch, Incarnation, StageId, TaskId, WorkerId};
+use firesteel_common::time::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Every epoch counts its workers from a number of its own, so that ids of different epochs differ.
+const IDS_PER_EPOCH: u64 = 1_000_000;
+
+/// A host name, numbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct HostId(pub u32);
+
+/// A worker that is not lost.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub id: WorkerId,
+    pub incarnation: Incarnation,
+    pub host: HostId,
+    pub host_name: String,
+    pub address: Arc<str>,
+    pub slots: u32,
+    pub drivers_max: u32,
+    /// Drivers that hold a place: they run, or were told to end and have not exited.
+    pub drivers: BTreeSet<AppAttemptId>,
+    /// Attempts that run here, those that wait for an input included.
+    pub running: Vec<TaskId>,
+    /// How many of these hold a slot (those that wait do not).
+    pub used: u32,
+    /// Its connection; `None` while it may come back.
+    pub link: Option<LinkId>,
+    /// When its connection closed.
+    pub disconnected: Timestamp,
+    /// When it was last heard of.
+    pub last_seen: Timestamp,
+    /// Applications that ended while it was not connected.
+    pub owed: Vec<AppAttemptId>,
+    /// The stage whose code and input tables it was told last: a shortcut around the sets of the stages.
+    pub told_last: Option<(AppAttemptId, StageId)>,
+    /// Under how many free slots the placement index has it; 0 if it does not.
+    pub indexed: u32,
+    /// Whether it is in the placement's list of changed workers.
+    pub dirty: bool,
+    /// Where the launches of this step for it are, if they are.
+    pub launch_at: usize,
+}
+
+impl Worker {
+    /// Slots that a task could be given now.
+    pub fn free(&self) -> u32 {
+        if self.link.is_some() { self.slots.saturating_sub(self.used) } else { 0 }
+    }
+}
+
+/// All workers that are not lost.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    base: u64,
+    /// Those that this epoch has named, by id.
+    recent: Vec<Option<Box<Worker>>>,
+    /// Those that an earlier epoch has named.
+    older: BTreeMap<WorkerId, Box<Worker>>,
+    /// Ids of earlier epochs that were lost in this one.
+    retired: BTreeSet<WorkerId>,
+    hosts: BTreeMap<String, HostId>,
+    pub links: BTreeMap<LinkId, WorkerId>,
+    pub incarnations: BTreeMap<Incarnation, WorkerId>,
+    pub addresses: BTreeMap<Arc<str>, WorkerId>,
+    /// Not lost, whether connected or not.
+    pub count: usize,
+}
+
+impl Workers {
+    pub fn new(epoch: Epoch) -> Self {
+        Self {
+            base: epoch.0.saturating_sub(1).saturating_mul(IDS_PER_EPOCH) + 1,
+            recent: Vec::new(),
+            older: BTreeMap::new(),
+            retired: BTreeSet::new(),
+            hosts: BTreeMap::new(),
+            links: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            count: 0,
+        }
+    }
+
+    pub fn get(&self, id: WorkerId) -> Option<&Worker> {
+        match id.0.checked_sub(self.base) {
+            Some(at) => self.recent.get(at as usize)?.as_deref(),
+            None => self.older.get(&id).map(|worker| &**worker),
+        }
+    }
+
+    pub fn get_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
+        match id.0.checked_sub(self.base) {
+            Some(at) => self.recent.get_mut(at as usize)?.as_deref_mut(),
+            None => self.older.get_mut(&id).map(|worker| &mut **worker),
+        }
+    }
+
+    /// All of them in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = &Worker> {
+        self.older.values().map(|worker| &**worker).chain(self.recent.iter().filter_map(|slot| slot.as_deref()))
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Worker> {
+        let older = self.older.values_mut().map(|worker| &mut **worker);
+        older.chain(self.recent.iter_mut().filter_map(|slot| slot.as_deref_mut()))
+    }
+
+    pub fn ids(&self) -> Vec<WorkerId> {
+        self.iter().map(|worker| worker.id).collect()
+    }
+
+    /// The number of a host name that some worker had; `None` if none ever had it.
+    pub fn host(&self, name: &str) -> Option<HostId> {
+        self.hosts.get(name).copied()
+    }
+
+    pub fn host_or_new(&mut self, name: &str) -> HostId {
+        let next = HostId(self.hosts.len() as u32);
+        *self.hosts.entry(name.to_owned()).or_insert(next)
+    }
+
+    /// Chooses the id of a new worker: that of an earlier epoch if it has one that is not taken.
+    pub fn choose_id(&mut self, earlier: Option<WorkerId>) -> WorkerId {
+        if let Some(id) = earlier
+            && id.0 < self.base
+            && !self.older.contains_key(&id)
+            && !self.retired.contains(&id)
+        {
+            return id;
+        }
+        self.recent.push(None);
+        WorkerId(self.base + self.recent.len() as u64 - 1)
+    }
+
+    pub fn insert(&mut self, worker: Worker) {
+        self.incarnations.insert(worker.incarnation, worker.id);
+        self.addresses.insert(worker.address.clone(), worker.id);
+        self.count += 1;
+        match worker.id.0.checked_sub(self.base) {
+            Some(at) => {
+                if let Some(slot) = self.recent.get_mut(at as usize) {
+                    *slot = Some(Box::new(worker));
+                }
+            }
+            None => {
+                self.older.insert(worker.id, Box::new(worker));
+            }
+        }
+    }
+
+    pub fn remove(&mut self, id: WorkerId) -> Option<Worker> {
+        let worker = match id.0.checked_sub(self.base) {
+            Some(at) => self.recent.get_mut(at as usize)?.take()?,
+            None => {
+                let worker = self.older.remove(&id)?;
+                self.retired.insert(id);
+                worker
+            }
+        };
+        self.count -= 1;
+        self.incarnations.remove(&worker.incarnation);
+        if self.addresses.get(&worker.address) == Some(&id) {
+            self.addresses.remove(&worker.address);
+        }
+        if let Some(link) = worker.link {
+            self.links.remove(&link);
+        }
+        Some(*worker)
+    }
+}

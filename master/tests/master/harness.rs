@@ -1,0 +1,174 @@
+//! Starts masters as processes, and speaks HTTP with them.
+
+use firesteel_common::config::{Config, DEFAULT_TOML};
+use firesteel_common::error::ErrorCode;
+use firesteel_common::http::{AppStatus, ErrorBody, PluginInfo, SubmitResponse};
+use firesteel_master::{MasterOptions, MasterState, read_state, read_token, run_master};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+const RUN_DIR: &str = "FIRESTEEL_TEST_MASTER_RUN_DIR";
+const TEMPORARY: &str = "FIRESTEEL_TEST_MASTER_TEMPORARY";
+const READY: &str = "master is ready";
+
+/// What the process does that [`Master::start`] has started.
+pub fn run_as_master() {
+    let Some(run_dir) = std::env::var_os(RUN_DIR) else { return };
+    let mut config: Config = toml::from_str(DEFAULT_TOML).unwrap();
+    config.master.plugin_bytes_max = 64 * 1024;
+    config.master.queue_max = 3;
+    config.scheduler.heartbeat_ms = 100;
+    config.scheduler.reconnect_ms = 200;
+    config.scheduler.worker_timeout_ms = 2000;
+    let mut options = MasterOptions::new(PathBuf::from(run_dir), config);
+    options.temporary = std::env::var_os(TEMPORARY).is_some();
+    options.die_with_parent = Some(std::os::unix::process::parent_id());
+    options.on_ready = Box::new(|_| println!("\n{READY}"));
+    if let Err(error) = run_master(options) {
+        println!("\n{error}");
+        std::process::exit(1);
+    }
+}
+
+/// A master process; killed when it is dropped.
+pub struct Master {
+    child: Child,
+    /// Where it is.
+    pub state: MasterState,
+    /// Where everything of it lies.
+    pub run_dir: PathBuf,
+    token: String,
+    agent: ureq::Agent,
+}
+
+impl Drop for Master {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn spawn(run_dir: &Path, temporary: bool) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["master_process", "--exact", "--nocapture"]).env(RUN_DIR, run_dir);
+    if temporary {
+        command.env(TEMPORARY, "1");
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Starts a master that does not come up; its last words.
+pub fn start_in_vain(run_dir: &Path) -> String {
+    let output = spawn(run_dir, false).wait_with_output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+impl Master {
+    /// Starts a master and waits until it can be reached.
+    pub fn start(run_dir: &Path) -> Self {
+        Self::start_as(run_dir, false)
+    }
+
+    /// The same, of a temporary cluster if told so.
+    pub fn start_as(run_dir: &Path, temporary: bool) -> Self {
+        let mut child = spawn(run_dir, temporary);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut said = String::new();
+        loop {
+            let Some(line) = lines.next() else { panic!("the master did not start: {said}") };
+            let line = line.unwrap();
+            if line == READY {
+                break;
+            }
+            said.push_str(&line);
+        }
+        let config = ureq::Agent::config_builder().http_status_as_error(false).build();
+        Self {
+            child,
+            state: read_state(run_dir).unwrap(),
+            run_dir: run_dir.to_owned(),
+            token: read_token(run_dir).unwrap(),
+            agent: config.new_agent(),
+        }
+    }
+
+    /// `kill -9`
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn terminate(mut self) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        self.child.wait().unwrap()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}/api/firesteel/v1{path}", self.state.http)
+    }
+
+    /// GET: status and body.
+    pub fn get_raw(&self, path: &str) -> (u16, Vec<u8>) {
+        let request =
+            self.agent.get(self.url(path)).header("authorization", format!("Bearer {}", self.token));
+        answer(request.call().unwrap())
+    }
+
+    /// GET of something that is there.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> T {
+        let (status, body) = self.get_raw(path);
+        assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    /// POST: status and body.
+    pub fn post(&self, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        let request =
+            self.agent.post(self.url(path)).header("authorization", format!("Bearer {}", self.token));
+        answer(request.send(body).unwrap())
+    }
+
+    /// Uploads a plugin.
+    pub fn upload(&self, bytes: &[u8]) -> PluginInfo {
+        let (status, body) = self.post("/plugins", bytes);
+        assert!(status == 200 || status == 201, "{}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    /// Submits an application that is accepted.
+    pub fn submit(&self, request: &Value) -> SubmitResponse {
+        let (status, body) = self.post("/applications", request.to_string().as_bytes());
+        assert_eq!(status, 202, "{}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    /// Submits a SQL text.
+    pub fn submit_sql(&self, key: Option<&str>) -> SubmitResponse {
+        self.submit(&json!({"sql": "SELECT 1", "idempotency_key": key}))
+    }
+
+    /// Waits for the end of an application.
+    pub fn wait(&self, app: firesteel_common::id::AppId) -> AppStatus {
+        let status: AppStatus = self.get(&format!("/applications/{app}?wait_ms=20000"));
+        assert!(status.state.is_final(), "{status:?}");
+        status
+    }
+}
+
+fn answer(mut response: ureq::http::Response<ureq::Body>) -> (u16, Vec<u8>) {
+    let body = response.body_mut().with_config().limit(u64::MAX).read_to_vec().unwrap();
+    (response.status().as_u16(), body)
+}
+
+/// The error of an answer, which must have this status.
+pub fn error((status, body): (u16, Vec<u8>), expected: u16) -> (ErrorCode, String) {
+    assert_eq!(status, expected, "{}", String::from_utf8_lossy(&body));
+    let body: ErrorBody = serde_json::from_slice(&body).unwrap();
+    (body.error.code, body.error.to_string())
+}

@@ -1,0 +1,146 @@
+//! The daemon at its doors: who is let in, what is taken in, and what is refused in which words.
+
+use crate::elf::plugin;
+use crate::harness::{Master, error};
+use firesteel_common::error::ErrorCode;
+use firesteel_common::http::{AppStatus, PluginInfo};
+use serde_json::json;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+/// Sends a request by hand; the status of the answer.
+fn status(master: &Master, method: &str, path: &str, headers: &[(&str, &str)]) -> u16 {
+    let mut stream = TcpStream::connect(&master.state.http).unwrap();
+    let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n");
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    stream.write_all(format!("{text}\r\n").as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn nothing_but_health_is_answered_without_the_token_and_a_loopback_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let master = Master::start(dir.path());
+    let token = firesteel_master::read_token(dir.path()).unwrap();
+    let bearer = format!("Bearer {token}");
+    let host = master.state.http.clone();
+    let prefix = "/api/firesteel/v1";
+    let paths = [
+        "/plugins",
+        "/applications",
+        "/applications/app-1",
+        "/applications/app-1/kill",
+        "/applications/app-1/result",
+        "/applications/app-1/logs",
+        "/applications/app-1/events",
+        "/workers",
+        "/none",
+    ];
+    for method in ["GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
+        for path in paths {
+            let path = format!("{prefix}{path}");
+            let host = ("Host", host.as_str());
+            assert_eq!(status(&master, method, &path, &[host]), 401, "{method} {path}");
+            let wrong = ("Authorization", "Bearer wrong");
+            assert_eq!(status(&master, method, &path, &[host, wrong]), 401, "{method} {path}");
+            let right = ("Authorization", bearer.as_str());
+            let evil = ("Host", "evil.example:80");
+            assert_eq!(status(&master, method, &path, &[evil, right]), 400, "{method} {path}");
+            let origin = ("Origin", "http://evil.example");
+            assert_eq!(status(&master, method, &path, &[host, right, origin]), 400, "{method} {path}");
+        }
+    }
+    let host = ("Host", host.as_str());
+    for path in ["/healthz", "/readyz", "/api/firesteel/v1/readyz", "/api/firesteel/v1/healthz"] {
+        assert_eq!(status(&master, "GET", path, &[host]), 200, "{path}");
+        assert_eq!(status(&master, "GET", path, &[("Host", "evil.example")]), 400, "{path}");
+    }
+    let own = format!("http://{}", host.1);
+    let right = ("Authorization", bearer.as_str());
+    assert_eq!(status(&master, "GET", "/api/firesteel/v1/workers", &[host, right, ("Origin", &own)]), 200);
+}
+
+#[test]
+fn a_plugin_is_kept_once_and_what_is_none_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let master = Master::start(dir.path());
+    let bytes = plugin("one");
+    let (first, body) = master.post("/plugins", &bytes);
+    assert_eq!(first, 201, "{}", String::from_utf8_lossy(&body));
+    let info: PluginInfo = serde_json::from_slice(&body).unwrap();
+    assert_eq!(info.bytes, bytes.len() as u64);
+    assert_eq!(master.post("/plugins", &bytes), (200, body));
+    assert_eq!(master.get::<Vec<PluginInfo>>("/plugins"), std::slice::from_ref(&info));
+    assert_eq!(master.get::<PluginInfo>(&format!("/plugins/{}", info.hash)), info);
+
+    let (code, text) = error(master.post("/plugins", b""), 400);
+    assert_eq!(code, ErrorCode::PluginInvalid);
+    assert!(text.contains("found an empty file"), "{text}");
+    assert_eq!(error(master.post("/plugins", &[b'x'; 100]), 400).0, ErrorCode::PluginInvalid);
+    assert_eq!(error(master.post("/plugins", &vec![0; 65 * 1024]), 413).0, ErrorCode::TooLarge);
+    assert_eq!(error(master.get_raw(&format!("/plugins/{}", "0".repeat(64))), 404).0, ErrorCode::NotFound);
+    for path in ["/plugins/..%2f..%2fsecret", "/plugins/%2e%2e", "/plugins/x"] {
+        assert_eq!(error(master.get_raw(path), 400).0, ErrorCode::BadRequest, "{path}");
+    }
+    let left: Vec<_> =
+        dir.path().join("plugins").read_dir().unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left, [std::ffi::OsString::from(info.hash.to_string())]);
+}
+
+#[test]
+fn a_submission_is_checked_before_it_is_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let master = Master::start(dir.path());
+    let hash = master.upload(&plugin("one")).hash;
+    let submit = |request: serde_json::Value, expected| {
+        error(master.post("/applications", request.to_string().as_bytes()), expected)
+    };
+    let cases = [
+        (json!({}), 400, ErrorCode::BadRequest, "neither a plugin nor a SQL text"),
+        (json!({"sql": "x", "plugin": hash}), 400, ErrorCode::BadRequest, "a plugin and a SQL text"),
+        (json!({"sql": " "}), 422, ErrorCode::SqlInvalid, "empty"),
+        (json!({"spl": "x"}), 400, ErrorCode::BadRequest, "unknown field `spl`"),
+        (json!({"plugin": "0".repeat(64)}), 404, ErrorCode::NotFound, "upload it first"),
+        (json!({"plugin": hash, "entry": "cuont"}), 400, ErrorCode::EntryNotFound, "did you mean 'count'?"),
+        (json!({"plugin": hash}), 400, ErrorCode::BadArgument, "argument 'path' is missing"),
+        (json!({"plugin": hash, "args": {"path": "p", "n": "x"}}), 400, ErrorCode::BadArgument, "'n'"),
+        (json!({"sql": "x", "name": "n".repeat(300)}), 400, ErrorCode::BadRequest, "longer than 256"),
+    ];
+    for (request, expected, code, words) in cases {
+        let (found, text) = submit(request.clone(), expected);
+        assert_eq!(found, code, "{request}: {text}");
+        assert!(text.contains(words), "{request}: '{text}' should say '{words}'");
+    }
+    assert_eq!(error(master.post("/applications", &vec![b' '; 3 << 20]), 413).0, ErrorCode::TooLarge);
+
+    let accepted = master.submit(&json!({"plugin": hash, "args": {"path": "p"}, "deploy_mode": "client"}));
+    let driver = accepted.client_driver.unwrap();
+    assert_eq!((driver.attempt, driver.master), (1, master.state.master.clone()));
+    let status: AppStatus = master.get(&format!("/applications/{}", accepted.app));
+    assert_eq!(status.name, "count");
+}
+
+#[test]
+fn a_key_names_one_application_and_a_full_queue_refuses_only_new_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let master = Master::start(dir.path());
+    let first = master.submit_sql(Some("k")).app;
+    assert_eq!(master.submit_sql(Some("k")).app, first);
+    let other = json!({"sql": "SELECT 2", "idempotency_key": "k"}).to_string();
+    let (code, text) = error(master.post("/applications", other.as_bytes()), 409);
+    assert_eq!(code, ErrorCode::Conflict);
+    assert!(text.contains("'k' belongs to app-1"), "{text}");
+    master.submit_sql(None);
+    master.submit_sql(None);
+    let (code, text) = error(master.post("/applications", br#"{"sql": "SELECT 1"}"#), 503);
+    assert_eq!(code, ErrorCode::QueueFull);
+    assert!(text.contains("master.queue_max (now 3)"), "{text}");
+    assert_eq!(master.submit_sql(Some("k")).app, first);
+    let page: Vec<AppStatus> = master.get("/applications?offset=1&limit=1");
+    assert_eq!(page.iter().map(|app| app.app.0).collect::<Vec<_>>(), [2]);
+}
