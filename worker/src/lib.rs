@@ -12,6 +12,7 @@ mod fault;
 mod isolate;
 mod options;
 pub mod plugin;
+mod pool;
 mod shell;
 
 pub use executor::run_executor;

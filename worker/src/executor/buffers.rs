@@ -30,7 +30,8 @@ impl Buffers {
     /// `OUT_OF_MEMORY`.
     pub fn take(self: &Arc<Self>, len: usize) -> Result<Buffer> {
         let wanted = len.saturating_add(ALIGNMENT);
-        let size = if wanted < POOLED_MIN { wanted } else { wanted.checked_next_power_of_two().unwrap_or(wanted) };
+        let size =
+            if wanted < POOLED_MIN { wanted } else { wanted.checked_next_power_of_two().unwrap_or(wanted) };
         let kept = if size < POOLED_MIN { None } else { self.reuse(size) };
         let bytes = match kept {
             Some(bytes) => bytes,
@@ -58,8 +59,11 @@ impl Buffers {
 fn fresh(size: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(size).map_err(|_| {
-        Error::new(ErrorCode::OutOfMemory, format!("a segment needs {size} bytes of memory, which are not there"))
-            .with_help("use more partitions, so that each segment is smaller")
+        Error::new(
+            ErrorCode::OutOfMemory,
+            format!("a segment needs {size} bytes of memory, which are not there"),
+        )
+        .with_help("use more partitions, so that each segment is smaller")
     })?;
     bytes.resize(size, 0);
     Ok(bytes)

@@ -102,7 +102,9 @@ impl Flight {
             CellState::Here(..) | CellState::Failed(_) => {
                 std::mem::replace(&mut state.cells[index], CellState::Taken)
             }
-            CellState::Local { attempt, version } => CellState::Local { attempt: *attempt, version: *version },
+            CellState::Local { attempt, version } => {
+                CellState::Local { attempt: *attempt, version: *version }
+            }
             CellState::Gone { version } => CellState::Gone { version: *version },
             CellState::Waiting => CellState::Waiting,
             CellState::Fetching { version } => CellState::Fetching { version: *version },

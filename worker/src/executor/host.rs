@@ -7,11 +7,11 @@ use super::engine::Engines;
 use super::fetch::Peers;
 use super::mapped::Mappings;
 use super::places::Places;
-use super::pool::Pool;
 use super::reports::Reports;
 use super::signal::Signal;
 use super::task;
 use crate::fault::Faults;
+use crate::pool::Pool;
 use firesteel_common::id::{StageId, TaskId};
 use firesteel_common::protocol::executor::{ExecutorSetup, ToExecutor};
 use firesteel_common::protocol::worker::{StageCode, TaskLaunch, TaskLaunches};
@@ -172,7 +172,8 @@ impl Host {
         let report = match code {
             Some(code) => task::run(self, &code, launch, signal),
             None => {
-                let error = Error::new(ErrorCode::Internal, format!("{id} came without the code of its stage"));
+                let error =
+                    Error::new(ErrorCode::Internal, format!("{id} came without the code of its stage"));
                 task::failed(id, error)
             }
         };

@@ -273,12 +273,9 @@ mod tests {
 
     #[test]
     fn the_order_is_ranges_then_reducers_then_maps() {
-        let ranges = [
-            ReadRange { reducers: 4..6, maps: 0..u32::MAX },
-            ReadRange { reducers: 1..2, maps: 1..2 },
-        ];
-        let read: Vec<(u32, u32)> =
-            cells(&ranges, 2).iter().map(|cell| (cell.reducer, cell.map)).collect();
+        let ranges =
+            [ReadRange { reducers: 4..6, maps: 0..u32::MAX }, ReadRange { reducers: 1..2, maps: 1..2 }];
+        let read: Vec<(u32, u32)> = cells(&ranges, 2).iter().map(|cell| (cell.reducer, cell.map)).collect();
         assert_eq!(read, [(4, 0), (4, 1), (5, 0), (5, 1), (1, 1)]);
     }
 }

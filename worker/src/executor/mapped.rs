@@ -47,7 +47,10 @@ impl MappedBlock {
             None => offsets.push(len),
         }
         if offsets.last() != Some(&len) {
-            return Err(Error::new(ErrorCode::BlockCorrupt, "a block has another length than its index says"));
+            return Err(Error::new(
+                ErrorCode::BlockCorrupt,
+                "a block has another length than its index says",
+            ));
         }
         let checked = (1..offsets.len()).map(|_| AtomicBool::new(false)).collect();
         Ok(Self { bytes, offsets, status, checked })
@@ -158,7 +161,9 @@ impl Mappings {
         let request = {
             let mut inner = self.inner.lock();
             match inner.entries.get(&block) {
-                Some(Entry { state: state @ (Lookup::Mapped(_) | Lookup::Asked), .. }) => return Ok(state.clone()),
+                Some(Entry { state: state @ (Lookup::Mapped(_) | Lookup::Asked), .. }) => {
+                    return Ok(state.clone());
+                }
                 Some(entry) if entry.request > since => return Ok(entry.state.clone()),
                 _ => {}
             }

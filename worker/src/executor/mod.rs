@@ -12,7 +12,7 @@ mod mapped;
 mod output;
 mod places;
 mod plan;
-mod pool;
+
 mod reports;
 mod signal;
 mod task;

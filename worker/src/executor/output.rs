@@ -26,8 +26,7 @@ impl SegmentFile {
     }
 
     fn append(&mut self, type_tag: u64, records: u64, payload: &[u8]) -> Result<SegmentStat> {
-        let header =
-            SegmentHeader::seal(Encoding::Plain, type_tag, payload.len() as u64, records, payload);
+        let header = SegmentHeader::seal(Encoding::Plain, type_tag, payload.len() as u64, records, payload);
         let head = header.encode();
         let tail = &ZEROS[..padding(payload.len())];
         if self.gathered.len() + HEADER_LEN + payload.len() + tail.len() <= GATHER_MAX {
@@ -104,7 +103,8 @@ impl MapOutputWriter for MapOutput {
             return Err(Error::new(ErrorCode::Internal, message));
         }
         let empty = records == 0;
-        let stat = if empty { SegmentStat::default() } else { self.file.append(type_tag, records, payload)? };
+        let stat =
+            if empty { SegmentStat::default() } else { self.file.append(type_tag, records, payload)? };
         self.segments.push(stat);
         Ok(())
     }

@@ -1,0 +1,250 @@
+//! A small world for executors: workers with real stores and data servers on the loopback, which answer their
+//! executor as the shell and the core do, and show the test what it says.
+
+use crate::executor::engine::{Engine, Engines};
+use crate::executor::host::Host;
+use crate::fault::Faults;
+use crate::shell::Blocks;
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use firesteel_common::block::{BlockId, BlockKind, MapStatus};
+use firesteel_common::event::FetchCause;
+use firesteel_common::graph::{ReadRange, TaskCode};
+use firesteel_common::id::{AppAttemptId, AppId, StageId, TaskId, WorkerId};
+use firesteel_common::protocol::executor::{ExecutorSetup, FromExecutor, OpenedBlock, ToExecutor};
+use firesteel_common::protocol::hello::Role;
+use firesteel_common::protocol::worker::{InputTable, MapPlace, StageCode, TaskLaunch, TaskLaunches};
+use firesteel_common::task::{ResultValue, TaskIo, TaskOutcome, TaskReport};
+use firesteel_common::{Error, Payload, Result};
+use firesteel_net::fds::{FdReceiver, FdSender, fd_channel, socket_pair};
+use firesteel_net::{BlockSource, DataServer, Key, bind_loopback, connect};
+use firesteel_store::BlockStore;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub const APP: AppAttemptId = AppAttemptId { app: AppId(1), attempt: 1 };
+pub const MAP: StageId = StageId(1);
+pub const REDUCE: StageId = StageId(2);
+const WAIT: Duration = Duration::from_secs(60);
+
+/// What the tests' engine runs.
+pub type Body = Arc<dyn Fn(Arc<dyn TaskIo>) -> Result<TaskOutcome> + Send + Sync>;
+
+struct Closure(Body);
+
+impl Engine for Closure {
+    fn run_task(&self, io: Arc<dyn TaskIo>) -> Result<TaskOutcome> {
+        (self.0)(io)
+    }
+}
+
+struct One(Result<Arc<dyn Engine>>);
+
+impl Engines for One {
+    fn engine(&self, _: TaskCode) -> Result<Arc<dyn Engine>> {
+        self.0.clone()
+    }
+}
+
+/// A reader's complaint.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Complaint {
+    pub task: TaskId,
+    pub map: u32,
+    pub place: Option<MapPlace>,
+    pub cause: FetchCause,
+}
+
+/// A worker with one executor.
+pub struct Worker {
+    pub id: WorkerId,
+    pub address: Arc<str>,
+    pub store: Arc<BlockStore>,
+    pub reports: Receiver<TaskReport>,
+    pub complaints: Receiver<Complaint>,
+    to: FdSender,
+    server: Option<DataServer>,
+}
+
+impl Worker {
+    pub fn start(id: u64, key: &Key, body: Result<Body>, faults: Option<&Path>) -> Self {
+        let id = WorkerId(id);
+        let store = Arc::new(BlockStore::new(64 * 1024 * 1024));
+        let tokens = Arc::new(Faults::new(faults.and_then(Path::to_str)));
+        tokens.set_worker(id);
+        let blocks = Arc::new(Blocks::new(store.clone(), tokens));
+        let listener = bind_loopback("127.0.0.1:0").unwrap();
+        let server = DataServer::start(listener, key.clone(), blocks.clone()).unwrap();
+        let (ours, theirs) = socket_pair().unwrap();
+        let (to, from) = fd_channel(ours).unwrap();
+        let (worker, messages) = fd_channel(theirs).unwrap();
+        let setup = ExecutorSetup {
+            app: APP,
+            worker: id,
+            plugin: None,
+            slots: 2,
+            memory: 1 << 30,
+            fetch_over_tcp: true,
+            faults: None,
+        };
+        let engine = body.map(|body| Arc::new(Closure(body)) as Arc<dyn Engine>);
+        let host = Host::new(setup, worker, Box::new(One(engine)));
+        std::thread::spawn(move || host.serve(messages));
+        let (reported, reports) = unbounded();
+        let (complained, complaints) = unbounded();
+        let shell = Shell {
+            to: to.clone(),
+            store: store.clone(),
+            blocks,
+            key: key.for_app(APP),
+            reported,
+            complained,
+        };
+        std::thread::spawn(move || shell.serve(from));
+        let address = server.address().into();
+        Self { id, address, store, reports, complaints, to, server: Some(server) }
+    }
+
+    pub fn send(&self, message: ToExecutor) {
+        self.to.send(&message, None).unwrap();
+    }
+
+    pub fn report(&self) -> TaskReport {
+        self.reports.recv_timeout(WAIT).unwrap()
+    }
+
+    pub fn complaint(&self) -> Complaint {
+        self.complaints.recv_timeout(WAIT).unwrap()
+    }
+
+    pub fn place(&self, attempt: u32) -> MapPlace {
+        MapPlace { worker: self.id, address: self.address.clone(), attempt }
+    }
+
+    /// Runs map tasks one after the other, and says that they are here.
+    pub fn run_maps(&self, maps: impl IntoIterator<Item = u32>, attempt: u32, reducers: u32) {
+        for map in maps {
+            let tasks = vec![launch(MAP, map, attempt, vec![])];
+            let stages = vec![code(MAP, reducers, vec![])];
+            self.send(ToExecutor::Launch(TaskLaunches { app: APP, stages, inputs: vec![], tasks }));
+            let report = self.report();
+            assert!(matches!(report.outcome, TaskOutcome::MapOutput(_)), "{:?}", report.outcome);
+            let kind = BlockKind::MapOutput { stage: MAP, partition: map, attempt };
+            assert!(self.store.open(&BlockId { app: APP, kind }).is_some());
+        }
+    }
+
+    /// Launches one reduce task that reads `ranges` of the map stage.
+    pub fn reduce(&self, places: Vec<Option<MapPlace>>, partition: u32, ranges: Vec<ReadRange>) -> TaskId {
+        let tasks = vec![launch(REDUCE, partition, 0, vec![ranges])];
+        let task = tasks[0].task;
+        let stages = vec![code(REDUCE, 0, vec![MAP])];
+        let inputs = vec![Arc::new(InputTable { stage: MAP, places })];
+        self.send(ToExecutor::Launch(TaskLaunches { app: APP, stages, inputs, tasks }));
+        task
+    }
+
+    /// Its data server goes, as if the worker had died.
+    pub fn stop_serving(&mut self) {
+        self.server.take().unwrap().stop();
+    }
+}
+
+pub fn code(stage: StageId, reducers: u32, inputs: Vec<StageId>) -> Arc<StageCode> {
+    let payload = Payload::empty();
+    Arc::new(StageCode { stage, name: stage.to_string(), code: TaskCode::Sql, payload, inputs, reducers })
+}
+
+pub fn launch(stage: StageId, partition: u32, attempt: u32, reads: Vec<Vec<ReadRange>>) -> TaskLaunch {
+    let task = TaskId { app: APP, stage, partition, attempt };
+    TaskLaunch { task, payload: Payload::empty(), reads, cached: vec![] }
+}
+
+/// Everything that was written for one reducer.
+pub fn reducer(reducer: u32) -> Vec<ReadRange> {
+    vec![ReadRange { reducers: reducer..reducer + 1, maps: 0..u32::MAX }]
+}
+
+pub fn inline(report: &TaskReport) -> Payload {
+    match &report.outcome {
+        TaskOutcome::Result(ResultValue::Inline(bytes)) => bytes.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn failure(report: &TaskReport) -> Error {
+    match &report.outcome {
+        TaskOutcome::Failed(error) => error.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What the worker's shell and core do for one executor.
+struct Shell {
+    to: FdSender,
+    store: Arc<BlockStore>,
+    blocks: Arc<Blocks>,
+    key: Key,
+    reported: Sender<TaskReport>,
+    complained: Sender<Complaint>,
+}
+
+impl Shell {
+    fn serve(self, mut from: FdReceiver) {
+        while let Ok(Some((message, fd))) = from.recv::<FromExecutor>() {
+            if self.handle(message, fd).is_err() {
+                break;
+            }
+        }
+    }
+
+    fn handle(&self, message: FromExecutor, fd: Option<OwnedFd>) -> Result<()> {
+        match message {
+            FromExecutor::Ready | FromExecutor::ReleaseMemory { .. } => Ok(()),
+            FromExecutor::Finished(reports) => {
+                reports.into_iter().for_each(|report| drop(self.reported.send(report)));
+                Ok(())
+            }
+            FromExecutor::MapOutput { task, status } => {
+                let TaskId { app, stage, partition, attempt } = task;
+                let kind = BlockKind::MapOutput { stage, partition, attempt };
+                self.keep(BlockId { app, kind }, fd, status.bytes(), Some(status)).map(drop)
+            }
+            FromExecutor::ResultBlock { block, bytes } => self.keep(block, fd, bytes, None).map(drop),
+            FromExecutor::Store { request, block, bytes } => {
+                let kept = self.keep(block, fd, bytes, None)?;
+                self.to.send(&ToExecutor::Stored { request, kept }, None)
+            }
+            FromExecutor::FetchFailed { task, map, place, cause, .. } => {
+                let _ = self.complained.send(Complaint { task, map, place, cause });
+                Ok(())
+            }
+            FromExecutor::OpenBlock { request, block } => {
+                let open = self.blocks.open(&block);
+                let found =
+                    open.as_ref().map(|open| OpenedBlock { bytes: open.bytes, status: open.status.clone() });
+                let fd = open.as_ref().map(|open| open.fd.as_fd());
+                self.to.send(&ToExecutor::Block { request, found }, fd)
+            }
+            FromExecutor::Connect { request, address, .. } => {
+                let stream = connect(&address, Role::Reader(APP), &self.key, Duration::from_secs(1)).ok();
+                let connected = stream.is_some();
+                self.to.send(&ToExecutor::Peer { request, connected }, stream.as_ref().map(AsFd::as_fd))
+            }
+            FromExecutor::AcquireMemory { request, bytes } => {
+                self.to.send(&ToExecutor::Memory { request, granted: bytes / 2 }, None)
+            }
+        }
+    }
+
+    fn keep(
+        &self,
+        block: BlockId,
+        fd: Option<OwnedFd>,
+        bytes: u64,
+        status: Option<MapStatus>,
+    ) -> Result<bool> {
+        self.store.put(block, fd.unwrap(), bytes, status)
+    }
+}

@@ -1,2 +1,0 @@
-//! x
-pub fn run(_o: crate::WorkerOptions) -> firesteel_common::Result<()> { Ok(()) }

@@ -1,0 +1,262 @@
+//! The worker's hands: each effect of the core, done. Nothing here waits; what may wait is given to a thread.
+
+use super::children::{Launch, Nursery, Process};
+use super::directory::WorkDirectory;
+use super::executors::{Executors, Outgoing};
+use super::mailbox::{Mailbox, Slot};
+use super::master::MasterAddress;
+use super::output::Outputs;
+use super::plugins::Plugins;
+use super::source::Blocks;
+use crate::driver::{DriverSetup, write_setup};
+use crate::fault::Faults;
+use crate::options::WorkerOptions;
+use crate::pool::Pool;
+use firesteel_common::config::SqlConfig;
+use firesteel_common::id::{AppAttemptId, PluginHash, WorkerId};
+use firesteel_common::protocol::hello::Role;
+use firesteel_common::protocol::worker::{DriverLaunch, DriverProgram, FromWorker, ToMaster};
+use firesteel_common::{Error, Result};
+use firesteel_core::{WorkerEffect, WorkerEvent};
+use firesteel_net::{Key, Link, SendFailed, connect, socket_pair};
+use firesteel_store::BlockStore;
+use parking_lot::Mutex;
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a driver may take to end after SIGTERM.
+const DRIVER_GRACE: Duration = Duration::from_secs(2);
+/// How long dialling another worker may take.
+const DIAL_MAX: Duration = Duration::from_secs(3);
+
+type Drivers = Arc<Mutex<BTreeMap<AppAttemptId, Arc<Process>>>>;
+
+/// Does what the core wants done.
+pub struct Hands {
+    master: Option<Link<FromWorker>>,
+    address: MasterAddress,
+    key: Key,
+    sql: SqlConfig,
+    pool: Arc<Pool>,
+    store: Arc<BlockStore>,
+    directory: Arc<WorkDirectory>,
+    plugins: Plugins,
+    executors: Executors,
+    drivers: Drivers,
+    nursery: Nursery,
+    outputs: Outputs,
+    faults: Arc<Faults>,
+    events: Slot,
+}
+
+/// What remains to be done when the actor has ended.
+pub struct Keeper {
+    executors: Executors,
+    drivers: Drivers,
+    events: Slot,
+}
+
+impl Keeper {
+    /// Says which mailbox it is; to be called before anything happens.
+    pub fn open(&self, mailbox: Mailbox) {
+        self.events.open(mailbox);
+    }
+
+    /// Stops all children and waits until they are gone.
+    pub fn stop_everything(&self) {
+        let executors = self.executors.stop_all();
+        let drivers: Vec<Arc<Process>> = self.drivers.lock().values().cloned().collect();
+        drivers.iter().for_each(|driver| driver.signal(Signal::TERM));
+        let deadline = Instant::now() + DRIVER_GRACE;
+        for driver in &drivers {
+            if !driver.wait(deadline) {
+                driver.signal(Signal::KILL);
+            }
+        }
+        let deadline = Instant::now() + DRIVER_GRACE;
+        for process in executors.iter().chain(&drivers) {
+            process.wait(deadline);
+        }
+    }
+}
+
+impl Hands {
+    /// Hands with nothing in them.
+    pub fn new(
+        options: &WorkerOptions,
+        directory: &Arc<WorkDirectory>,
+        address: MasterAddress,
+        store: Arc<BlockStore>,
+        blocks: Arc<Blocks>,
+        faults: Arc<Faults>,
+    ) -> Result<Self> {
+        let (events, outputs) = (Slot::default(), Outputs::default());
+        let nursery = Nursery::new(outputs.clone(), events.clone())?;
+        let key = options.key.clone();
+        Ok(Self {
+            master: None,
+            plugins: Plugins::new(directory.clone(), address.clone(), key.clone(), events.clone()),
+            executors: Executors::new(
+                nursery.clone(),
+                directory.clone(),
+                store.clone(),
+                blocks,
+                faults.clone(),
+                events.clone(),
+            ),
+            address,
+            key,
+            sql: options.config.sql.clone(),
+            pool: Arc::new(Pool::new("worker-help")),
+            store,
+            directory: directory.clone(),
+            drivers: Drivers::default(),
+            nursery,
+            outputs,
+            faults,
+            events,
+        })
+    }
+
+    /// What the worker's end needs.
+    pub fn keeper(&self) -> Keeper {
+        let (executors, drivers) = (self.executors.clone(), self.drivers.clone());
+        Keeper { executors, drivers, events: self.events.clone() }
+    }
+
+    /// A connection to the master stands.
+    pub fn link(&mut self, link: Link<FromWorker>) {
+        self.master = Some(link);
+    }
+
+    /// It is gone.
+    pub fn unlink(&mut self) {
+        self.master = None;
+    }
+
+    /// Does one effect.
+    ///
+    /// # Errors
+    /// Why the worker must end.
+    pub fn perform(&mut self, effect: WorkerEffect) -> Result<()> {
+        match effect {
+            WorkerEffect::Send(message) => self.send(message),
+            WorkerEffect::FetchPlugin(plugin) => self.fetch(plugin)?,
+            WorkerEffect::StartExecutor(setup) => self.executors.start(setup),
+            WorkerEffect::SendExecutor { app, message } => self.executors.send(app, Outgoing::Plain(message)),
+            WorkerEffect::ConnectPeer { app, request, worker, address } => {
+                self.connect_peer(app, request, worker, address)?;
+            }
+            WorkerEffect::StopExecutor(app) => self.executors.stop(app),
+            WorkerEffect::StartDriver { launch, plugin } => self.start_driver(launch, plugin),
+            WorkerEffect::StopDriver(app) => self.stop_driver(app)?,
+            WorkerEffect::FreeBlocks(blocks) => {
+                // Closing files of gigabytes takes its time.
+                let store = self.store.clone();
+                self.pool.run(move || store.free(&blocks))?;
+            }
+            WorkerEffect::FreeApp(app) => {
+                let (store, directory) = (self.store.clone(), self.directory.clone());
+                self.outputs.forget(app);
+                self.pool.run(move || {
+                    store.free_app(app);
+                    directory.remove_app(app);
+                })?;
+            }
+            WorkerEffect::Exit(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, message: FromWorker) {
+        if matches!(message.message, ToMaster::Heartbeat) {
+            self.faults.hit("worker.heartbeat");
+        }
+        let Some(link) = &self.master else { return };
+        match link.try_send(message) {
+            Ok(()) | Err(SendFailed::Closed) => {}
+            Err(SendFailed::Refused(error)) => tracing::error!("a message to the master is lost: {error}"),
+            Err(SendFailed::Full) => {
+                // A new connection says again all that matters; this one only grows older.
+                tracing::warn!("the master does not read; leaving this connection to it");
+                link.close();
+                self.master = None;
+            }
+        }
+    }
+
+    fn fetch(&self, plugin: PluginHash) -> Result<()> {
+        let plugins = self.plugins.clone();
+        self.pool.run(move || plugins.fetch(plugin))
+    }
+
+    fn connect_peer(&self, app: AppAttemptId, request: u64, worker: WorkerId, address: String) -> Result<()> {
+        let (key, executors) = (self.key.for_app(app), self.executors.clone());
+        self.pool.run(move || {
+            let socket = match connect(&address, Role::Reader(app), &key, DIAL_MAX) {
+                Ok(stream) => Some(OwnedFd::from(stream)),
+                Err(error) => {
+                    tracing::warn!("{worker}: {error}");
+                    None
+                }
+            };
+            executors.send(app, Outgoing::Peer(request, socket));
+        })
+    }
+
+    fn start_driver(&self, launch: DriverLaunch, plugin: Option<String>) {
+        let app = launch.app;
+        if let Err(error) = self.try_start_driver(launch, plugin) {
+            let events = self.events.clone();
+            let reason = format!("it could not be started: {error}");
+            let _ = std::thread::Builder::new()
+                .spawn(move || events.event(WorkerEvent::DriverExited { app, reason }));
+        }
+    }
+
+    fn try_start_driver(&self, launch: DriverLaunch, plugin: Option<String>) -> Result<()> {
+        let app = launch.app;
+        let directory = self.directory.child(app, "driver")?;
+        let plugin = match &launch.program {
+            DriverProgram::Plugin { plugin: hash, .. } => plugin.map(|path| (*hash, path)),
+            DriverProgram::Sql { .. } => None,
+        };
+        let setup = DriverSetup {
+            master: self.address.last(),
+            app,
+            key_hex: self.key.for_app(app).to_hex(),
+            plugin,
+            program: launch.program,
+            sql: self.sql.clone(),
+        };
+        let (mut ours, theirs) = socket_pair()?;
+        // A thread writes, since a long SQL text does not fit into the socket before the driver reads; and it
+        // holds this end until the driver has gone, since its closing would tell the driver that we have.
+        let hold = std::thread::Builder::new().name("driver-setup".to_owned());
+        hold.spawn(move || {
+            if let Err(error) = write_setup(&mut ours, &setup) {
+                tracing::warn!("telling a driver what to run: {error}");
+            }
+            let _ = std::io::copy(&mut ours, &mut std::io::sink());
+        })
+        .map_err(|cause| Error::io("starting a thread for a driver", &cause))?;
+        let process = Arc::new(Process::default());
+        self.drivers.lock().insert(app, process.clone());
+        let (drivers, events) = (self.drivers.clone(), self.events.clone());
+        let on_exit = Box::new(move |reason| {
+            drivers.lock().remove(&app);
+            events.event(WorkerEvent::DriverExited { app, reason });
+        });
+        let (stdin, environment) = (OwnedFd::from(theirs), Vec::new());
+        self.nursery.launch(Launch { app, role: "driver", stdin, directory, environment, process, on_exit });
+        Ok(())
+    }
+
+    fn stop_driver(&self, app: AppAttemptId) -> Result<()> {
+        let Some(driver) = self.drivers.lock().get(&app).cloned() else { return Ok(()) };
+        self.pool.run(move || driver.stop(DRIVER_GRACE))
+    }
+}

@@ -1,0 +1,273 @@
+//! The executors of this worker: for each a socket with a reading and a writing thread, and its process. What an
+//! executor hands over is sealed and kept before the core hears of it.
+
+use super::children::{Launch, Nursery, Process};
+use super::directory::WorkDirectory;
+use super::mailbox::Slot;
+use super::source::Blocks;
+use crate::fault::Faults;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use firesteel_common::block::{BlockId, BlockKind, MapStatus};
+use firesteel_common::id::AppAttemptId;
+use firesteel_common::protocol::executor::{ExecutorSetup, FromExecutor, OpenedBlock, ToExecutor};
+use firesteel_common::{Error, ErrorCode, Result};
+use firesteel_core::WorkerEvent;
+use firesteel_net::{BlockSource, FdReceiver, FdSender, OpenBlock, fd_channel, socket_pair};
+use firesteel_store::BlockStore;
+use parking_lot::Mutex;
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Messages to one executor that wait at most; one that does not read them is killed.
+const OUTBOX_LEN: usize = 16 * 1024;
+/// How long the last messages of a dead executor are waited for.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+
+/// A message on its way to an executor, with its descriptor.
+pub enum Outgoing {
+    /// Without one.
+    Plain(ToExecutor),
+    /// A block that it asked for.
+    Block(u64, Option<OpenBlock>),
+    /// A connection that it asked for.
+    Peer(u64, Option<OwnedFd>),
+}
+
+struct Executor {
+    outbox: Sender<Outgoing>,
+    process: Arc<Process>,
+}
+
+/// The running executors, by application attempt.
+#[derive(Clone)]
+pub struct Executors {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    running: Mutex<BTreeMap<AppAttemptId, Executor>>,
+    nursery: Nursery,
+    directory: Arc<WorkDirectory>,
+    store: Arc<BlockStore>,
+    blocks: Arc<Blocks>,
+    faults: Arc<Faults>,
+    events: Slot,
+}
+
+impl Executors {
+    /// None yet.
+    pub fn new(
+        nursery: Nursery,
+        directory: Arc<WorkDirectory>,
+        store: Arc<BlockStore>,
+        blocks: Arc<Blocks>,
+        faults: Arc<Faults>,
+        events: Slot,
+    ) -> Self {
+        let running = Mutex::default();
+        let shared = Shared { running, nursery, directory, store, blocks, faults, events };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Starts an executor. Messages can be sent at once; they wait for it.
+    pub fn start(&self, setup: ExecutorSetup) {
+        let app = setup.app;
+        if let Err(error) = self.try_start(setup) {
+            let events = self.shared.events.clone();
+            let reason = format!("it could not be started: {error}");
+            // Not from this thread, which is the one that has to take the news.
+            let _ = std::thread::Builder::new()
+                .spawn(move || events.event(WorkerEvent::ExecutorExited { app, reason }));
+        }
+    }
+
+    fn try_start(&self, setup: ExecutorSetup) -> Result<()> {
+        let app = setup.app;
+        let directory = self.shared.directory.child(app, "executor")?;
+        let (ours, theirs) = socket_pair()?;
+        let (sender, receiver) = fd_channel(ours)?;
+        let (outbox, outgoing) = bounded(OUTBOX_LEN);
+        let process = Arc::new(Process::default());
+        let failed = |cause: std::io::Error| Error::io("starting a thread for an executor", &cause);
+        let channel = sender.clone();
+        std::thread::Builder::new()
+            .name("executor-write".to_owned())
+            .spawn(move || write_all(&channel, &outgoing))
+            .map_err(failed)?;
+        let (ended, is_ended) = bounded::<()>(1);
+        let reader =
+            Reader { shared: self.shared.clone(), app, outbox: outbox.clone(), process: process.clone() };
+        std::thread::Builder::new()
+            .name("executor-read".to_owned())
+            .spawn(move || {
+                reader.read_all(receiver);
+                drop(ended);
+            })
+            .map_err(failed)?;
+        // There is room: nothing else was sent.
+        let _ = outbox.try_send(Outgoing::Plain(ToExecutor::Start(setup)));
+        self.shared.running.lock().insert(app, Executor { outbox, process: process.clone() });
+        let shared = self.shared.clone();
+        let on_exit = Box::new(move |reason| {
+            // What it had sent is read to its end before its death is told. No other process should hold its
+            // socket; if one does, that must not hold up the news.
+            if is_ended.recv_timeout(LAST_WORDS_MAX).is_err_and(|error| error.is_timeout()) {
+                sender.close();
+                let _ = is_ended.recv();
+            }
+            shared.running.lock().remove(&app);
+            shared.events.event(WorkerEvent::ExecutorExited { app, reason });
+        });
+        // Big allocations of engines (tables, buffers) take fewer page faults on huge pages.
+        let environment = vec![("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1".to_owned())];
+        let stdin = OwnedFd::from(theirs);
+        let launch = Launch { app, role: "executor", stdin, directory, environment, process, on_exit };
+        self.shared.nursery.launch(launch);
+        Ok(())
+    }
+
+    /// Sends to an executor; dropped if it does not run.
+    pub fn send(&self, app: AppAttemptId, message: Outgoing) {
+        let running = self.shared.running.lock();
+        if let Some(executor) = running.get(&app)
+            && let Err(crossbeam::channel::TrySendError::Full(_)) = executor.outbox.try_send(message)
+        {
+            tracing::error!("the executor of {app} does not read its messages; it is killed");
+            executor.process.signal(Signal::KILL);
+        }
+    }
+
+    /// Kills an executor with all its children. Nothing that is complete is lost by that.
+    pub fn stop(&self, app: AppAttemptId) {
+        if let Some(executor) = self.shared.running.lock().get(&app) {
+            executor.process.signal(Signal::KILL);
+        }
+    }
+
+    /// Kills them all and gives their processes, to be waited for.
+    pub fn stop_all(&self) -> Vec<Arc<Process>> {
+        let running = self.shared.running.lock();
+        let processes: Vec<Arc<Process>> =
+            running.values().map(|executor| executor.process.clone()).collect();
+        processes.iter().for_each(|process| process.signal(Signal::KILL));
+        processes
+    }
+}
+
+fn write_all(channel: &FdSender, outgoing: &Receiver<Outgoing>) {
+    for message in outgoing {
+        let sent = match message {
+            Outgoing::Plain(message) => channel.send(&message, None),
+            Outgoing::Block(request, block) => {
+                let found = block
+                    .as_ref()
+                    .map(|block| OpenedBlock { bytes: block.bytes, status: block.status.clone() });
+                channel
+                    .send(&ToExecutor::Block { request, found }, block.as_ref().map(|block| block.fd.as_fd()))
+            }
+            Outgoing::Peer(request, socket) => {
+                let connected = socket.is_some();
+                channel.send(&ToExecutor::Peer { request, connected }, socket.as_ref().map(OwnedFd::as_fd))
+            }
+        };
+        if let Err(error) = sent {
+            tracing::debug!("writing to an executor: {error}");
+            return;
+        }
+    }
+}
+
+struct Reader {
+    shared: Arc<Shared>,
+    app: AppAttemptId,
+    outbox: Sender<Outgoing>,
+    process: Arc<Process>,
+}
+
+impl Reader {
+    /// Reads until the socket is closed, or something comes that no honest executor sends; then the process has to
+    /// go too.
+    fn read_all(&self, mut messages: FdReceiver) {
+        loop {
+            let handled = match messages.recv::<FromExecutor>() {
+                Ok(Some((message, fd))) => self.handle(message, fd),
+                Ok(None) => break,
+                Err(error) => Err(error),
+            };
+            match handled {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::error!("the executor of {}: {error}; it is killed", self.app);
+                    break;
+                }
+            }
+        }
+        self.process.signal(Signal::KILL);
+    }
+
+    fn handle(&self, message: FromExecutor, fd: Option<OwnedFd>) -> Result<bool> {
+        match &message {
+            FromExecutor::MapOutput { task, status } => {
+                let kind = BlockKind::MapOutput {
+                    stage: task.stage,
+                    partition: task.partition,
+                    attempt: task.attempt,
+                };
+                self.keep(BlockId { app: task.app, kind }, fd, status.bytes(), Some(status))?;
+                self.shared.faults.hit("worker.map_output");
+            }
+            FromExecutor::ResultBlock { block, bytes } => {
+                self.expect(matches!(block.kind, BlockKind::Result { .. }), "a result of another kind")?;
+                self.keep(*block, fd, *bytes, None)?;
+            }
+            FromExecutor::Store { request, block, bytes } => {
+                self.expect(
+                    matches!(block.kind, BlockKind::Cached { .. }),
+                    "a cached partition of another kind",
+                )?;
+                if !self.keep(*block, fd, *bytes, None)? {
+                    let refusal = ToExecutor::Stored { request: *request, kept: false };
+                    return Ok(self.answer(Outgoing::Plain(refusal)));
+                }
+            }
+            FromExecutor::OpenBlock { request, block } => {
+                // Of another application's block an executor does not learn whether there is one.
+                let found = Some(block).filter(|block| block.app == self.app);
+                let found = found.and_then(|block| self.shared.blocks.open(block));
+                return Ok(self.answer(Outgoing::Block(*request, found)));
+            }
+            _ => {}
+        }
+        Ok(self.shared.events.event(WorkerEvent::FromExecutor { app: self.app, message }))
+    }
+
+    fn keep(
+        &self,
+        block: BlockId,
+        fd: Option<OwnedFd>,
+        bytes: u64,
+        status: Option<&MapStatus>,
+    ) -> Result<bool> {
+        self.expect(block.app == self.app, "a block of another application")?;
+        let Some(fd) = fd else {
+            return Err(Error::new(ErrorCode::Internal, "it handed over a block without its descriptor"));
+        };
+        self.shared.store.put(block, fd, bytes, status.cloned())
+    }
+
+    fn expect(&self, met: bool, otherwise: &str) -> Result<()> {
+        if met {
+            return Ok(());
+        }
+        Err(Error::new(ErrorCode::Internal, format!("it handed over {otherwise}")))
+    }
+
+    /// Answers at once, without the actor. Waiting for room holds up only this executor's own messages.
+    fn answer(&self, answer: Outgoing) -> bool {
+        self.outbox.send(answer).is_ok()
+    }
+}

@@ -1,0 +1,93 @@
+//! The worker process: everything that `worker/core` is not. Threads turn what happens into events, one actor
+//! applies them in order, and `effects.rs` does what comes back.
+
+mod actor;
+mod children;
+mod directory;
+mod effects;
+mod executors;
+mod mailbox;
+mod master;
+mod output;
+mod plugins;
+mod signals;
+mod source;
+
+use crate::fault::Faults;
+use crate::isolate;
+use crate::options::WorkerOptions;
+use actix::prelude::*;
+use actor::WorkerActor;
+use directory::WorkDirectory;
+use effects::Hands;
+use firesteel_common::config::SameHost;
+use firesteel_common::id::Incarnation;
+use firesteel_common::{Error, ErrorCode, Result};
+use firesteel_core::{CoreOptions, WorkerCore};
+use firesteel_net::{DataServer, bind_loopback};
+use firesteel_store::BlockStore;
+use mailbox::Mailbox;
+use master::MasterAddress;
+use parking_lot::Mutex;
+pub use source::Blocks;
+use std::sync::Arc;
+
+/// How a worker ended; set before its actor system stops.
+type Ending = Arc<Mutex<Option<Result<()>>>>;
+
+/// Runs a worker to its end. See [`crate::run_worker`].
+pub fn run(options: WorkerOptions) -> Result<()> {
+    if let Some(parent) = options.die_with_parent {
+        isolate::die_with(Some(parent), rustix::process::Signal::TERM)?;
+    }
+    isolate::raise_descriptors()?;
+    let incarnation = Incarnation(random()?);
+    let directory = Arc::new(WorkDirectory::create(&options.run_dir, incarnation)?);
+    // From here on the directory goes whatever happens: by its owner's end, or by the thread of signals.
+    let signals = signals::Signals::start(directory.clone())?;
+    let faults = Arc::new(Faults::new(Some(&options.config.faults.dir)));
+    let store = Arc::new(BlockStore::new(options.config.worker.memory));
+    let blocks = Arc::new(Blocks::new(store.clone(), faults.clone()));
+    let listener = bind_loopback(&options.config.worker.listen)?;
+    let server = DataServer::start(listener, options.key.clone(), blocks.clone())?;
+    let core = WorkerCore::new(core_options(&options, incarnation, server.address()));
+
+    let system = System::new();
+    let ending = Ending::default();
+    let address = MasterAddress::new(options.master.clone(), &options.run_dir);
+    let hands = Hands::new(&options, &directory, address.clone(), store, blocks, faults.clone())?;
+    let keeper = hands.keeper();
+    let actor = WorkerActor::new(core, hands, faults, options.on_ready, ending.clone());
+    let mailbox = Mailbox::new(system.block_on(async { actor.start() }));
+    keeper.open(mailbox.clone());
+    signals.give(mailbox.clone());
+    master::start(address, options.key, mailbox)?;
+    let ran = system.run().map_err(|cause| Error::io("running the worker", &cause));
+
+    keeper.stop_everything();
+    server.stop();
+    directory.remove();
+    let said = ending.lock().take();
+    said.unwrap_or(ran)
+}
+
+fn core_options(options: &WorkerOptions, incarnation: Incarnation, address: String) -> CoreOptions {
+    let config = &options.config;
+    CoreOptions {
+        incarnation,
+        host: options.host.clone(),
+        address,
+        slots: config.worker.cores,
+        drivers_max: config.worker.max_drivers,
+        memory: config.worker.memory,
+        fetch_over_tcp: config.shuffle.same_host == SameHost::Tcp,
+        faults: Some(config.faults.dir.clone()).filter(|dir| !dir.is_empty()),
+    }
+}
+
+fn random() -> Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes)
+        .map_err(|cause| Error::new(ErrorCode::Io, format!("drawing a random number: {cause}")))?;
+    Ok(u64::from_le_bytes(bytes))
+}

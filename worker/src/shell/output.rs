@@ -1,0 +1,96 @@
+//! What children print: read from their pipe, bounded for each application, and handed on as it comes.
+
+use super::mailbox::Slot;
+use firesteel_common::id::AppAttemptId;
+use firesteel_common::{Error, Payload, Result};
+use firesteel_core::WorkerEvent;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::io::{PipeReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the children of one application attempt may print on this worker, in bytes.
+const OUTPUT_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of one message.
+const CHUNK_LEN: usize = 64 * 1024;
+/// What stands where the rest was left out.
+const TRUNCATED: &[u8] = b"\n[output truncated: more than 64 MiB]\n";
+
+/// Counts the output of every application.
+#[derive(Clone, Default)]
+pub struct Outputs {
+    printed: Arc<Mutex<BTreeMap<AppAttemptId, Arc<AtomicU64>>>>,
+}
+
+impl Outputs {
+    /// Reads the pipe of a child to its end, on a thread of its own.
+    ///
+    /// # Errors
+    /// If there is no thread.
+    pub fn read(
+        &self,
+        app: AppAttemptId,
+        source: &'static str,
+        pipe: PipeReader,
+        events: Slot,
+    ) -> Result<()> {
+        let printed = self.printed.lock().entry(app).or_default().clone();
+        std::thread::Builder::new()
+            .name(format!("{source}-output"))
+            .spawn(move || {
+                read_all(pipe, &printed, |bytes| {
+                    events.event(WorkerEvent::Output { app, source: source.to_owned(), bytes })
+                });
+            })
+            .map_err(|cause| Error::io("starting a thread for the output of a child", &cause))?;
+        Ok(())
+    }
+
+    /// Forgets an application.
+    pub fn forget(&self, app: AppAttemptId) {
+        self.printed.lock().remove(&app);
+    }
+}
+
+/// Reads to the end, also what is not handed on, so that the child never waits for a reader.
+fn read_all(mut pipe: impl Read, printed: &AtomicU64, hand_on: impl Fn(Payload) -> bool) {
+    let mut chunk = vec![0; CHUNK_LEN];
+    loop {
+        let read = match pipe.read(&mut chunk) {
+            Ok(0) => return,
+            Ok(read) => read,
+            Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(_) => return,
+        };
+        let before = printed.fetch_add(read as u64, Ordering::Relaxed);
+        if before >= OUTPUT_MAX {
+            continue;
+        }
+        let room = (OUTPUT_MAX - before).min(read as u64) as usize;
+        hand_on(Payload::from(&chunk[..room]));
+        if room < read {
+            hand_on(Payload::from(TRUNCATED));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_cut_where_it_is_too_much_and_still_read() {
+        let kept = Mutex::new(Vec::new());
+        let pipe = std::io::repeat(b'x').take(OUTPUT_MAX + 10 * CHUNK_LEN as u64 + 3);
+        read_all(pipe, &AtomicU64::new(5), |bytes| {
+            let mut kept = kept.lock();
+            if kept.len() < 10 || bytes.len() < CHUNK_LEN {
+                kept.push((bytes.len(), bytes[0]));
+            }
+            true
+        });
+        let kept = kept.into_inner();
+        assert_eq!(kept[kept.len() - 2..], [(CHUNK_LEN - 5, b'x'), (TRUNCATED.len(), b'\n')]);
+    }
+}

@@ -1,0 +1,65 @@
+//! The blocks of this worker as readers see them: the store, behind the fault point of data requests.
+
+use crate::fault::{Fault, Faults};
+use firesteel_common::block::{BlockId, HEADER_LEN, MapStatus};
+use firesteel_net::{BlockSource, OpenBlock};
+use firesteel_store::{BlockStore, create_memfd, map_sealed, seal};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// The blocks of this worker, for its own executors and for other workers.
+pub struct Blocks {
+    store: Arc<BlockStore>,
+    faults: Arc<Faults>,
+}
+
+impl Blocks {
+    /// What is in the store.
+    pub fn new(store: Arc<BlockStore>, faults: Arc<Faults>) -> Self {
+        Self { store, faults }
+    }
+}
+
+impl BlockSource for Blocks {
+    fn open(&self, block: &BlockId) -> Option<OpenBlock> {
+        let found = self.store.open(block)?;
+        match self.faults.hit("worker.data_request") {
+            None => Some(found),
+            Some(Fault::Refuse) => None,
+            Some(Fault::Corrupt) => damaged(&found),
+        }
+    }
+}
+
+/// A copy of a block with one bit of each segment flipped.
+fn damaged(block: &OpenBlock) -> Option<OpenBlock> {
+    let mapped = map_sealed(block.fd.as_fd(), block.bytes).ok()?;
+    let mut bytes = mapped.as_ref().to_vec();
+    let whole = MapStatus::default();
+    let segments = &block.status.as_ref().unwrap_or(&whole).segments;
+    let mut start = 0;
+    for stat in segments {
+        flip(&mut bytes, start, stat.bytes as usize);
+        start += stat.bytes as usize;
+    }
+    if segments.is_empty() {
+        let len = bytes.len();
+        flip(&mut bytes, 0, len);
+    }
+    let fd = create_memfd("firesteel-damaged").ok()?;
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        let written = rustix::io::write(&fd, rest).ok()?;
+        rest = &rest[written..];
+    }
+    seal(&fd).ok()?;
+    Some(OpenBlock { fd: Arc::new(fd), ..block.clone() })
+}
+
+/// Flips a bit of the payload, or the last one of the header's checksum if there is no payload.
+fn flip(bytes: &mut [u8], start: usize, len: usize) {
+    let at = if len > HEADER_LEN { start + HEADER_LEN } else { start + 47 };
+    if let Some(byte) = bytes.get_mut(at).filter(|_| len > 0) {
+        *byte ^= 1;
+    }
+}
