@@ -1,0 +1,137 @@
+//! Batches from segments: decoded where the segments lie, without blocking the runtime that asks for them.
+//!
+//! Not here: waiting for segments that are not there yet; `TaskIo::read_input` does that inside of itself.
+
+use super::ARROW_STREAM;
+use crate::errors::{arrow_failed, external};
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::buffer::Buffer;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::ipc::reader::StreamDecoder;
+use datafusion::common::Result as DfResult;
+use datafusion::error::DataFusionError;
+use datafusion::physical_plan::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use firesteel_common::block::Encoding;
+use firesteel_common::task::{Segment, SegmentStream, TaskIo};
+use firesteel_common::{Error, ErrorCode};
+use futures_util::stream;
+use parking_lot::Mutex;
+use prost::bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Where a [`super::ShuffleReadExec`] gets its rows.
+pub(crate) trait BatchSource: Send + Sync {
+    /// The rows of an input, with `schema`.
+    fn open(&self, input: usize, schema: SchemaRef) -> DfResult<SendableRecordBatchStream>;
+}
+
+/// The inputs of a running task.
+pub(crate) struct TaskSource(Arc<Turns>);
+
+/// A task's I/O serves one thread at a time, while a plan may read several inputs at once: they take turns.
+struct Turns {
+    io: Arc<dyn TaskIo>,
+    turn: Mutex<()>,
+}
+
+impl TaskSource {
+    /// The inputs of the task behind `io`.
+    pub(crate) fn new(io: Arc<dyn TaskIo>) -> Self {
+        Self(Arc::new(Turns { io, turn: Mutex::new(()) }))
+    }
+}
+
+impl BatchSource for TaskSource {
+    fn open(&self, input: usize, schema: SchemaRef) -> DfResult<SendableRecordBatchStream> {
+        let reader = InputReader {
+            turns: self.0.clone(),
+            input,
+            segments: None,
+            ready: VecDeque::new(),
+            schema: schema.clone(),
+        };
+        let batches = stream::try_unfold(reader, |mut reader| async move {
+            if let Some(batch) = reader.ready.pop_front() {
+                return Ok(Some((batch, reader)));
+            }
+            let (batch, reader) = tokio::task::spawn_blocking(move || reader.advance())
+                .await
+                .map_err(|cause| DataFusionError::ExecutionJoin(Box::new(cause)))?
+                .map_err(external)?;
+            Ok(batch.map(|batch| (batch, reader)))
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+    }
+}
+
+/// One input of a task while it is read.
+struct InputReader {
+    turns: Arc<Turns>,
+    input: usize,
+    segments: Option<Box<dyn SegmentStream>>,
+    ready: VecDeque<RecordBatch>,
+    schema: SchemaRef,
+}
+
+impl InputReader {
+    /// Decodes segments until there is a batch; waits for segments, so it runs on a thread that may block.
+    fn advance(mut self) -> Result<(Option<RecordBatch>, Self), Error> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok((Some(batch), self));
+            }
+            match self.next_segment()? {
+                Some(segment) => self.ready = decode(&segment, &self.schema)?.into(),
+                None => return Ok((None, self)),
+            }
+        }
+    }
+
+    fn next_segment(&mut self) -> Result<Option<Segment>, Error> {
+        let _turn = self.turns.turn.lock();
+        let segments = match &mut self.segments {
+            Some(segments) => segments,
+            None => self.segments.insert(self.turns.io.read_input(self.input)?),
+        };
+        segments.next()
+    }
+}
+
+/// A segment that keeps its payload in place for as long as a buffer borrows from it.
+struct Payload(Segment);
+
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        self.0.payload()
+    }
+}
+
+/// The batches of a segment, whose columns lie in the segment itself.
+pub(crate) fn decode(segment: &Segment, schema: &SchemaRef) -> Result<Vec<RecordBatch>, Error> {
+    if segment.header.type_tag != ARROW_STREAM || segment.header.encoding != Encoding::Plain {
+        let what = format!("the segment of map {} holds no Arrow stream", segment.map);
+        return Err(Error::new(ErrorCode::BlockCorrupt, what));
+    }
+    decode_stream(Buffer::from(Bytes::from_owner(Payload(segment.clone()))), schema)
+}
+
+/// The batches of an Arrow IPC stream that lies in `buffer`.
+pub(crate) fn decode_stream(mut buffer: Buffer, schema: &SchemaRef) -> Result<Vec<RecordBatch>, Error> {
+    let mut decoder = StreamDecoder::new();
+    let mut batches = Vec::new();
+    while !buffer.is_empty() {
+        if let Some(batch) = decoder.decode(&mut buffer).map_err(arrow_failed)? {
+            batches.push(as_planned(batch, schema)?);
+        }
+    }
+    Ok(batches)
+}
+
+/// The same columns under the schema of the plan, which may know more of nullability and metadata.
+fn as_planned(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Error> {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)
+        .map_err(arrow_failed)
+}

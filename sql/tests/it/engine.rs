@@ -1,0 +1,64 @@
+//! One task at a time: cancellation, panics, and rows that are used where they lie.
+
+use crate::data::{Tables, config, table};
+use crate::local::LocalRunner;
+use firesteel_common::ErrorCode;
+use firesteel_common::graph::{StageKind, StageSpec};
+use firesteel_common::task::TaskOutcome;
+use firesteel_sql::{SqlEngine, run_sql};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tempfile::TempDir;
+
+fn ran() -> (TempDir, Arc<LocalRunner>, StageSpec) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = table(&dir, "t", "i as id, cast(i % 10 as bigint) as key", 1000, 2);
+    let tables: Tables = [("t".to_owned(), path)].into();
+    let runner = LocalRunner::new(2);
+    run_sql("select key, sum(id) as s from t group by key", &tables, &config(), runner.clone()).unwrap();
+    let result = runner.specs().into_iter().find(|stage| stage.kind == StageKind::Result).unwrap();
+    (dir, runner, result)
+}
+
+#[test]
+fn a_task_that_is_told_to_stop_is_killed() {
+    let (_dir, runner, stage) = ran();
+    let engine = SqlEngine::new(1, 1 << 28).unwrap();
+    let io = runner.io(&stage, 0);
+    io.stop.store(true, Ordering::Relaxed);
+    assert_eq!(engine.run_task(Arc::new(io)).unwrap(), TaskOutcome::Killed);
+}
+
+#[test]
+fn a_panic_fails_the_attempt_and_not_the_engine() {
+    let (_dir, runner, stage) = ran();
+    let engine = SqlEngine::new(1, 1 << 28).unwrap();
+    let mut io = runner.io(&stage, 0);
+    io.panics = true;
+    let error = engine.run_task(Arc::new(io)).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Panicked, "{error}");
+    assert!(error.message.contains("told to panic"), "{error}");
+    let outcome = engine.run_task(Arc::new(runner.io(&stage, 0))).unwrap();
+    assert!(matches!(outcome, TaskOutcome::Result(_)));
+}
+
+#[test]
+fn a_repeated_task_writes_the_same_bytes() {
+    let (_dir, runner, _) = ran();
+    let map = runner.specs().remove(0);
+    let engine = SqlEngine::new(1, 1 << 28).unwrap();
+    let run = || match engine.run_task(Arc::new(runner.io(&map, 0))).unwrap() {
+        TaskOutcome::MapOutput(status) => status,
+        other => panic!("{other:?}"),
+    };
+    assert!(run().same_output(&run()));
+}
+
+#[test]
+fn bytes_that_are_no_plan_are_refused() {
+    let (_dir, runner, mut stage) = ran();
+    stage.payload = vec![0xff; 40].into();
+    let engine = SqlEngine::new(1, 1 << 28).unwrap();
+    let error = engine.run_task(Arc::new(runner.io(&stage, 0))).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Codec, "{error}");
+}
