@@ -1,4 +1,5 @@
 //! Tests over the whole of Firesteel: the simulator here, and what drives real processes beside it.
 #![warn(missing_docs)]
 
+pub mod cluster;
 pub mod sim;

@@ -41,14 +41,14 @@ impl World {
             }
         };
         if let Some(wrong) = wrong {
-            self.fail(format!("{app} {wrong}"));
+            self.fail(format!("wrong: {app} {wrong}"));
         }
     }
 
     /// A line of the event log: it must name things that exist.
     pub(crate) fn check_log(&mut self, event: &LoggedEvent) {
         if !self.journal.apps.contains_key(&event.app.app) {
-            self.fail(format!("the event log names {}, which nobody has submitted", event.app));
+            self.fail(format!("wrong: the event log names {}, which nobody has submitted", event.app));
         }
     }
 
@@ -60,45 +60,47 @@ impl World {
     fn unfinished(&self) -> Option<String> {
         for client in &self.clients {
             let Some(app) = client.app else {
-                return Some(format!("client {} was never answered", client.number));
+                return Some(format!("lost: client {} was never answered", client.number));
             };
             if !client.done {
-                return Some(format!("{app} hangs"));
+                return Some(format!("hung: {app} has no outcome"));
             }
         }
         let driver = self.drivers.values().next()?;
-        Some(format!("a driver of {} still runs", driver.app))
+        Some(format!("left: a driver of {} still runs", driver.app))
     }
 
     fn left_at_master(&self) -> Option<String> {
-        let Some(up) = &self.master.up else { return Some("the master is down".to_owned()) };
+        let Some(up) = &self.master.up else { return Some("hung: the master is down".to_owned()) };
         if up.scheduler.apps().first().is_some() {
-            return Some("the scheduler still has an application".to_owned());
+            return Some("left: the scheduler still has an application".to_owned());
         }
         let kept = self.journal.apps.keys().find(|app| !up.scheduler.is_empty_of(**app));
         if let Some(app) = kept {
-            return Some(format!("the scheduler still keeps something of {app}"));
+            return Some(format!("left: the scheduler still keeps something of {app}"));
         }
         let alive = up.scheduler.workers().iter().filter(|worker| worker.alive).count();
         let all = self.hosts.len();
-        (alive != all).then(|| format!("the scheduler has {alive} of {all} workers"))
+        (alive != all).then(|| format!("lost: the scheduler has {alive} of {all} workers"))
     }
 
     fn left_at_workers(&self) -> Option<String> {
         for host in &self.hosts {
             let number = host.number;
-            let Some(process) = &host.process else { return Some(format!("host-{number} has no worker")) };
+            let Some(process) = &host.process else {
+                return Some(format!("left: host-{number} has no worker"));
+            };
             if let Some(app) = process.core.apps().next() {
-                return Some(format!("the worker of host-{number} still keeps something of {app}"));
+                return Some(format!("left: the worker of host-{number} still keeps something of {app}"));
             }
             if let Some(app) = process.core.drivers().next() {
-                return Some(format!("host-{number} still has a driver of {app}"));
+                return Some(format!("left: host-{number} still has a driver of {app}"));
             }
             if let Some(block) = process.blocks.keys().next() {
-                return Some(format!("host-{number} still stores {block}"));
+                return Some(format!("left: host-{number} still stores {block}"));
             }
             if let Some(app) = process.executors.keys().chain(&process.ending).next() {
-                return Some(format!("host-{number} still has an executor of {app}"));
+                return Some(format!("left: host-{number} still has an executor of {app}"));
             }
         }
         None

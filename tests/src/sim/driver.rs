@@ -56,11 +56,11 @@ impl World {
     /// Starts the driver of an application attempt, on a worker or beside its client.
     pub(crate) fn start_driver(&mut self, app: AppAttemptId, home: Option<(usize, u64)>) {
         let Some(client) = self.journal.apps.get(&app.app).map(|record| record.client) else {
-            self.fail(format!("a driver of {app} was started, which nobody has submitted"));
+            self.fail(format!("wrong: a driver of {app} was started, which nobody has submitted"));
             return;
         };
         if self.drivers.values().any(|driver| driver.app == app) {
-            self.fail(format!("two drivers of {app} run"));
+            self.fail(format!("duplicated: two drivers of {app} run"));
         }
         let Some(program) = self.clients.get(client).map(|client| client.program.clone()) else { return };
         let life = self.new_life();
@@ -149,7 +149,7 @@ impl World {
             Message::ToDriver(ToDriver::Committed) => {
                 let finished = self.drivers.get(&life).is_some_and(|driver| driver.outcome.is_some());
                 if !finished {
-                    self.fail("a driver's outcome is committed that has not finished".to_owned());
+                    self.fail("wrong: a driver's outcome is committed that has not finished".to_owned());
                 }
                 self.end_driver(life, "it exited with 0");
             }
@@ -170,7 +170,7 @@ impl World {
         let app = driver.app;
         let cancelled = driver.program.cancelled.contains(&id);
         let Some(job) = driver.jobs.get_mut(&id) else {
-            self.fail(format!("the driver of {app} hears of {id}, which it has not submitted"));
+            self.fail(format!("wrong: the driver of {app} hears of {id}, which it has not submitted"));
             return;
         };
         match event {
@@ -179,7 +179,7 @@ impl World {
                 let tasks = driver.program.stages.get(&stage).map_or(0, |stage| stage.tasks.len());
                 if statuses.len() != tasks {
                     self.fail(format!(
-                        "{stage} of {app} finished with {} of {tasks} outputs",
+                        "lost: {stage} of {app} finished with {} of {tasks} outputs",
                         statuses.len()
                     ));
                 }
@@ -187,11 +187,16 @@ impl World {
             JobEvent::TaskResult { stage, partition, value, accumulators } => {
                 let key = (id, stage, partition);
                 if !driver.on_link.insert(key) {
-                    self.fail(format!("{app} got the result of {stage} partition {partition} of {id} twice"));
+                    self.fail(format!(
+                        "duplicated: {app} got the result of {stage} partition {partition} of {id} twice"
+                    ));
                     return;
                 }
                 if accumulators.len() != 1 {
-                    self.fail(format!("{app} got a result with {} accumulators, not 1", accumulators.len()));
+                    self.fail(format!(
+                        "wrong: {app} got a result with {} accumulators, not 1",
+                        accumulators.len()
+                    ));
                     return;
                 }
                 match value {
@@ -225,7 +230,7 @@ impl World {
     fn result(&mut self, life: u64, key: ResultKey, content: Option<Content>) {
         let Some(driver) = self.drivers.get_mut(&life) else { return };
         let Some(content) = content else {
-            self.fail("a result was not understood".to_owned());
+            self.fail("wrong: a result was not understood".to_owned());
             return;
         };
         driver.results.entry(key).or_insert(content);
@@ -279,30 +284,27 @@ impl World {
         }
         let app = driver.app;
         if let Some((_, stage, partition)) = missing {
-            self.fail(format!("{id} of {app} finished without the result of {stage} partition {partition}"));
+            self.fail(format!(
+                "lost: {id} of {app} finished without the result of {stage} partition {partition}"
+            ));
         }
         if all.mixed {
-            self.fail(format!("{id} of {app} mixes two truths of an unordered stage"));
+            self.fail(format!("wrong: {id} of {app} mixes two truths of an unordered stage"));
         }
     }
 
     /// A driver goes on with its program, one action at a time.
     pub(crate) fn driver_acts(&mut self, life: u64) {
         let Some(driver) = self.drivers.get_mut(&life) else { return };
-        let before = driver.outcome.is_some();
         let said = driver.act();
-        let (conn, at_end) = (driver.conn, driver.outcome.is_some());
-        match (said, conn) {
-            (Said::Waits, _) => {}
-            (Said::Goes(message), conn) => {
-                if let (Some(message), Some(conn)) = (message, conn) {
-                    self.send(conn, true, Message::FromDriver(message));
-                }
-                let delay = self.rng.between(100, 3_000);
-                self.clock.after(delay, Happening::DriverActs { life });
+        let conn = driver.conn;
+        if let Said::Goes(message) = said {
+            if let (Some(message), Some(conn)) = (message, conn) {
+                self.send(conn, true, Message::FromDriver(message));
             }
+            let delay = self.rng.between(100, 3_000);
+            self.clock.after(delay, Happening::DriverActs { life });
         }
-        let _ = (before, at_end);
     }
 }
 
@@ -325,7 +327,7 @@ impl DriverProcess {
             .cloned()
             .collect();
         let jobs: Vec<JobSpec> =
-            self.jobs.values().filter(|job| !job.ended).map(|job| job.spec.clone()).collect();
+            self.jobs.values().filter(|job| !job.ended).map(|job| self.missing_of(job)).collect();
         let mut messages = vec![FromDriver::Attach { stages, jobs }];
         let again: Vec<StageId> = self.released.intersection(&needed).copied().collect();
         let datasets: Vec<DatasetId> = self.released_datasets.iter().copied().collect();
@@ -343,6 +345,29 @@ impl DriverProcess {
             messages.push(FromDriver::Finish(outcome.clone()));
         }
         messages
+    }
+
+    /// A job as it is told to a master that may not know what was delivered: of result stages only the partitions
+    /// whose result has not come.
+    fn missing_of(&self, job: &DriverJob) -> JobSpec {
+        let mut spec = job.spec.clone();
+        spec.targets.retain_mut(|target| {
+            let Some(stage) = self.program.stages.get(&target.stage) else { return false };
+            if stage.kind != StageKind::Result {
+                return true;
+            }
+            let key = |partition: &u32| (spec.id, target.stage, *partition);
+            let come = |partition: &u32| {
+                let key = key(partition);
+                self.results.contains_key(&key) || self.unfetched.iter().any(|(of, ..)| *of == key)
+            };
+            let missing: Vec<u32> =
+                wanted(target, stage).into_iter().filter(|partition| !come(partition)).collect();
+            let any = !missing.is_empty();
+            target.partitions = Some(missing);
+            any
+        });
+        spec
     }
 
     /// The stages that unfinished jobs need, with all that these read.

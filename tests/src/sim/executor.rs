@@ -150,7 +150,10 @@ impl World {
     pub(crate) fn executor_hears(&mut self, to: ExecutorRef, message: ToExecutor) {
         let Some(executor) = self.executor(to) else { return };
         if !executor.ready {
-            self.fail(format!("the executor of {} was told something before it was ready", to.app));
+            self.fail(format!(
+                "inconsistent: the executor of {} was told something before it was ready",
+                to.app
+            ));
             return;
         }
         match message {
@@ -189,7 +192,9 @@ impl World {
             }
             let task = launch.task;
             let Some(code) = executor.stages.get(&task.stage).cloned() else {
-                self.fail(format!("{task} was given to an executor that does not know its stage"));
+                self.fail(format!(
+                    "inconsistent: {task} was given to an executor that does not know its stage"
+                ));
                 return;
             };
             for (stage, ranges) in code.inputs.iter().zip(&mut launch.reads) {
@@ -214,7 +219,7 @@ impl World {
             executor.requests += 1;
             let request = executor.requests;
             if executor.attempts.insert(task, attempt).is_some() {
-                self.fail(format!("{task} runs twice in one executor"));
+                self.fail(format!("duplicated: {task} runs twice in one executor"));
             }
             self.to_shell(to, FromExecutor::AcquireMemory { request, bytes: 4096 }, None);
             let delay = self.rng.between(100, 2_000);

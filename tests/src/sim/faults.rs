@@ -409,7 +409,7 @@ impl World {
             }
         }
         if !self.plan.enough() {
-            self.fail("too few faults have happened".to_owned());
+            self.fail("wrong: too few faults have happened".to_owned());
         }
     }
 }

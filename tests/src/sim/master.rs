@@ -177,7 +177,7 @@ impl World {
             self.perform(effect);
         }
         if let Err(broken) = checked {
-            self.fail(format!("the scheduler is inconsistent: {broken}"));
+            self.fail(format!("inconsistent: the scheduler: {broken}"));
         }
     }
 

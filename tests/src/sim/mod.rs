@@ -59,7 +59,8 @@ pub struct Outcome {
     pub apps: u32,
     /// Virtual time at the end, in microseconds.
     pub virtual_us: u64,
-    /// What did not hold.
+    /// What did not hold. It begins with one word: `lost`, `duplicated`, `hung`, `wrong`, `inconsistent` or
+    /// `left` (over), and a colon.
     pub failure: Option<String>,
     /// What happened, if it was asked for; for a failed run with the state of everything at its end.
     pub trace: String,
@@ -74,6 +75,10 @@ pub struct Summary {
     pub failures: Vec<(u64, String)>,
     /// In how many runs each kind of fault happened at least once.
     pub seeds_by_fault: BTreeMap<&'static str, u64>,
+    /// The fewest faults of any run.
+    pub fewest_faults: u32,
+    /// The fewest kinds of faults of any run.
+    pub fewest_kinds: u32,
     /// Steps over all runs.
     pub steps: u64,
     /// Applications over all runs.
@@ -128,6 +133,8 @@ pub fn sweep(seeds: Range<u64>, threads: usize, options: &Options) -> Summary {
 
 impl Summary {
     fn add(&mut self, outcome: Outcome) {
+        let (faults, kinds) = (outcome.faults.values().sum(), outcome.faults.len() as u32);
+        self.merge_fewest(faults, kinds);
         self.runs += 1;
         self.steps += outcome.steps;
         self.apps += u64::from(outcome.apps);
@@ -139,7 +146,17 @@ impl Summary {
         }
     }
 
+    fn merge_fewest(&mut self, faults: u32, kinds: u32) {
+        let first = self.runs == 0;
+        self.fewest_faults = if first { faults } else { self.fewest_faults.min(faults) };
+        self.fewest_kinds = if first { kinds } else { self.fewest_kinds.min(kinds) };
+    }
+
     fn merge(&mut self, other: Summary) {
+        if other.runs == 0 {
+            return;
+        }
+        self.merge_fewest(other.fewest_faults, other.fewest_kinds);
         self.runs += other.runs;
         self.steps += other.steps;
         self.apps += other.apps;

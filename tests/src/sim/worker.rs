@@ -231,13 +231,13 @@ impl World {
             self.perform_at(host, life, effect);
         }
         if let Err(broken) = checked {
-            self.fail(format!("the worker of host-{host} is inconsistent: {broken}"));
+            self.fail(format!("inconsistent: the worker of host-{host}: {broken}"));
         }
         let Some(process) = self.process(host, life) else { return };
         let core = &process.core;
         let loose = process.blocks.keys().find(|block| !core.holds(block)).copied();
         if let Some(block) = loose {
-            self.fail(format!("host-{host} stores {block}, of which its core knows nothing"));
+            self.fail(format!("inconsistent: host-{host} stores {block}, of which its core knows nothing"));
         }
     }
 
@@ -290,7 +290,7 @@ impl World {
         let Some(process) = self.process(host, worker_life) else { return };
         let twice = process.executors.insert(app, ExecutorProcess::new(life)).is_some();
         if twice || process.ending.contains(&app) {
-            self.fail(format!("host-{host} has two executors of {app}"));
+            self.fail(format!("duplicated: host-{host} has two executors of {app}"));
         }
         self.clock
             .after(delay, Happening::ExecutorReady { of: ExecutorRef { host, worker_life, app, life } });

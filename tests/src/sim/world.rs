@@ -205,7 +205,7 @@ impl World {
     pub(crate) fn fail(&mut self, what: String) {
         say!(self, "FAILED: {what}");
         if self.failure.is_none() {
-            self.failure = Some(format!("at {} us: {what}", self.clock.now()));
+            self.failure = Some(format!("{what} (at {} us)", self.clock.now()));
         }
     }
 
@@ -215,18 +215,18 @@ impl World {
         let mut happened = 0;
         while self.failure.is_none() {
             let Some(happening) = self.clock.next() else {
-                self.fail("nothing happens any more".to_owned());
+                self.fail("hung: nothing happens any more".to_owned());
                 break;
             };
             happened += 1;
             if happened > HAPPENINGS_MAX {
-                self.fail("too much happens: an endless loop".to_owned());
+                self.fail("hung: too much happens, an endless loop".to_owned());
                 break;
             }
             if self.clock.now() > deadline {
                 let End(missing) = self.end();
-                let missing = missing.unwrap_or_else(|| "nothing".to_owned());
-                self.fail(format!("not over 60 s after the last fault: {missing}"));
+                let missing = missing.unwrap_or_else(|| "hung: nothing".to_owned());
+                self.fail(format!("{missing}, 60 s after the last fault"));
                 break;
             }
             self.happen(happening);

@@ -10,7 +10,7 @@
 //!                                  ▲______________________│_________│   (exit, or a plugin that cannot be had)
 //! ```
 #![warn(missing_docs)]
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "tests"))]
+#![cfg_attr(test, expect(clippy::unwrap_used, clippy::panic, reason = "tests"))]
 
 mod app;
 mod blocks;

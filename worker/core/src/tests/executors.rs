@@ -1,0 +1,153 @@
+//! Executors, attempts, blocks and memory.
+
+use super::*;
+
+#[test]
+fn a_launch_fetches_the_plugin_once_then_starts_the_executor_then_is_forwarded() {
+    let mut story = Story::registered();
+    assert_eq!(story.hears(launch(1, &[0])), "fetch plugin");
+    assert_eq!(story.hears(launch_more(1, &[1])), "");
+    let ready = WorkerEvent::PluginReady { plugin: PLUGIN, path: Ok("path".into()) };
+    assert_eq!(story.does(ready), "start executor of app-1.1");
+    assert_eq!(story.hears(launch_more(1, &[2])), "");
+    assert_eq!(story.says(FromExecutor::Ready), "tell launch [1/0,1/1,1/2] stages=1 inputs=1");
+    assert_eq!(story.hears(launch_more(1, &[3])), "tell launch [1/3] stages=0 inputs=0");
+}
+
+#[test]
+fn a_plugin_that_cannot_be_had_fails_what_waits_and_is_asked_for_again() {
+    let mut story = Story::registered();
+    story.hears(launch(1, &[0, 1]));
+    let path = Err(Error::new(ErrorCode::NotFound, "no such plugin"));
+    let ready = WorkerEvent::PluginReady { plugin: PLUGIN, path };
+    assert_eq!(story.does(ready), "say@1 finished 1/0=NOT_FOUND,1/1=NOT_FOUND");
+    assert_eq!(story.hears(launch_more(1, &[0])), "fetch plugin");
+}
+
+#[test]
+fn a_new_executor_is_told_again_what_its_predecessor_knew() {
+    let mut story = Story::running(&[0]);
+    let places = vec![(0, place(4))];
+    let changed = ToWorker::InputsChanged { app: APP, stage: StageId(100), places };
+    assert_eq!(story.hears(changed), "tell changed 100");
+    assert_eq!(story.exits(), "say@1 executor lost [1/0]");
+    assert_eq!(story.hears(launch_more(1, &[0])), "start executor of app-1.1");
+    let effects =
+        story.core.step(Timestamp(0), WorkerEvent::FromExecutor { app: APP, message: FromExecutor::Ready });
+    let [WorkerEffect::SendExecutor { message: ToExecutor::Launch(launches), .. }] = effects.as_slice()
+    else {
+        panic!("not a launch: {effects:?}");
+    };
+    assert_eq!(launches.stages.len(), 1);
+    assert_eq!(launches.inputs.first().unwrap().places, vec![Some(place(4))], "the newest place is told");
+}
+
+#[test]
+fn an_executor_that_dies_before_it_is_ready_loses_what_waits() {
+    let mut story = Story::registered();
+    story.hears(launch(1, &[0, 1]));
+    story.does(WorkerEvent::PluginReady { plugin: PLUGIN, path: Ok("path".into()) });
+    assert_eq!(story.exits(), "say@1 executor lost [1/0,1/1]");
+}
+
+#[test]
+fn a_task_without_the_code_of_its_stage_fails_alone() {
+    let mut story = Story::running(&[0]);
+    assert_eq!(story.hears(launch_more(2, &[0])), "say@1 finished 2/0=INTERNAL");
+    assert_eq!(story.says(finished(0, value())), "say@1 finished 1/0=value");
+}
+
+#[test]
+fn attempts_are_killed_where_they_are() {
+    let mut story = Story::running(&[0]);
+    let kill = |partitions: &[u32]| ToWorker::KillTasks(partitions.iter().map(|p| task(1, *p)).collect());
+    assert_eq!(story.hears(kill(&[0, 5])), "tell kill [1/0]", "one that is not here is nobody's");
+    let mut story = Story::registered();
+    story.hears(launch(1, &[0, 1]));
+    assert_eq!(story.hears(kill(&[1])), "say@1 finished 1/1=killed");
+}
+
+#[test]
+fn reports_of_unknown_attempts_are_dropped() {
+    let mut story = Story::running(&[0]);
+    assert_eq!(story.says(finished(9, value())), "");
+    assert_eq!(story.says(finished(0, value())), "say@1 finished 1/0=value");
+    assert_eq!(story.says(finished(0, value())), "");
+}
+
+#[test]
+fn a_map_output_is_held_until_it_is_freed() {
+    let mut story = Story::running(&[0, 1]);
+    let block = |partition| {
+        let kind = BlockKind::MapOutput { stage: StageId(1), partition, attempt: 0 };
+        BlockId { app: APP, kind }
+    };
+    assert_eq!(story.says(FromExecutor::MapOutput { task: task(1, 0), status: status() }), "");
+    story.says(finished(0, TaskOutcome::MapOutput(status())));
+    assert!(story.core.holds(&block(0)));
+    let open = |block| FromExecutor::OpenBlock { request: 1, block };
+    assert_eq!(story.says(open(block(0))), "tell block true");
+    assert_eq!(story.says(open(block(1))), "tell block false");
+    assert_eq!(
+        story.says(FromExecutor::MapOutput { task: task(1, 7), status: status() }),
+        "free 1.1/map/1/7/0"
+    );
+    assert_eq!(story.hears(ToWorker::FreeOutputs(vec![task(1, 0), task(1, 1)])), "free 1.1/map/1/0/0");
+    assert!(!story.core.holds(&block(0)));
+}
+
+#[test]
+fn what_an_attempt_left_without_success_is_freed() {
+    let mut story = Story::running(&[0, 1]);
+    story.says(FromExecutor::MapOutput { task: task(1, 0), status: status() });
+    assert_eq!(story.says(finished(0, TaskOutcome::Killed)), "free 1.1/map/1/0/0; say@1 finished 1/0=killed");
+    story.says(FromExecutor::MapOutput { task: task(1, 1), status: status() });
+    assert_eq!(story.exits(), "free 1.1/map/1/1/0; say@1 executor lost [1/1]");
+}
+
+#[test]
+fn stages_and_datasets_are_freed_with_all_their_blocks() {
+    let mut story = Story::running(&[0, 1]);
+    story.says(FromExecutor::MapOutput { task: task(1, 0), status: status() });
+    story.says(finished(0, TaskOutcome::MapOutput(status())));
+    let cached = BlockId { app: APP, kind: BlockKind::Cached { dataset: DatasetId(5), partition: 0 } };
+    let store = FromExecutor::Store { request: 1, block: cached, bytes: 64 };
+    assert_eq!(story.says(store), "tell stored true");
+    let free = ToWorker::Free { app: APP, stages: vec![StageId(1)], datasets: vec![DatasetId(5)] };
+    assert_eq!(story.hears(free), "free 1.1/map/1/0/0,1.1/cached/5/0; tell forget 1 1");
+}
+
+#[test]
+fn memory_is_granted_as_far_as_it_goes_and_comes_back_with_the_executor() {
+    let mut story = Story::running(&[0]);
+    let acquire = |bytes| FromExecutor::AcquireMemory { request: 1, bytes };
+    assert_eq!(story.says(acquire(700)), "tell memory 700");
+    assert_eq!(story.says(acquire(700)), "tell memory 300");
+    assert_eq!(story.says(FromExecutor::ReleaseMemory { bytes: 500 }), "");
+    assert_eq!(story.says(acquire(u64::MAX)), "tell memory 500");
+    story.exits();
+    assert_eq!(story.core.granted, 0);
+}
+
+#[test]
+fn the_end_of_an_application_leaves_nothing() {
+    let mut story = Story::running(&[0]);
+    assert_eq!(story.hears(ToWorker::EndApp(APP)), "stop executor; free app");
+    assert_eq!(story.says(finished(0, value())), "", "what the executor still says is nobody's");
+    assert_eq!(
+        story.says(FromExecutor::MapOutput { task: task(1, 0), status: status() }),
+        "free 1.1/map/1/0/0"
+    );
+    assert_eq!(story.exits(), "");
+    assert_eq!(story.core.apps().count(), 0);
+    assert_eq!(story.core.dump().lines().count(), 2, "{}", story.core.dump());
+}
+
+#[test]
+fn a_launch_for_an_executor_that_is_leaving_waits_for_its_end() {
+    let mut story = Story::running(&[0]);
+    story.hears(ToWorker::EndApp(APP));
+    assert_eq!(story.hears(launch(1, &[0])), "");
+    assert_eq!(story.exits(), "start executor of app-1.1");
+    assert_eq!(story.says(FromExecutor::Ready), "tell launch [1/0] stages=1 inputs=1");
+}
