@@ -2,7 +2,7 @@
 
 use crate::job::Job;
 use crate::stage::Stage;
-use firesteel_common::block::MapStatus;
+use firesteel_common::block::{BlockId, MapStatus};
 use firesteel_common::error::Error;
 use firesteel_common::graph::JobGraph;
 use firesteel_common::id::{AppAttemptId, AppId, DatasetId, JobId, StageId, TaskId, WorkerId};
@@ -83,6 +83,8 @@ pub(crate) struct Run {
     pub datasets: BTreeMap<DatasetId, Dataset>,
     /// Map outputs that workers reported before the graph was known.
     pub found: BTreeMap<StageId, Vec<(TaskId, WorkerId, MapStatus)>>,
+    /// Cached partitions, likewise.
+    pub found_cached: Vec<(WorkerId, BlockId)>,
     /// Workers that hold or run anything of it.
     pub workers: BTreeSet<WorkerId>,
     /// Workers whose address the driver knows.

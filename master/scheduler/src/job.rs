@@ -16,6 +16,11 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// Nothing is wanted, but so many were delivered.
+    pub fn nothing(delivered: u32) -> Self {
+        Self { delivered, ..Self::default() }
+    }
+
     pub fn contains(&self, partition: u32) -> bool {
         self.bits.get(partition as usize / 64).is_some_and(|word| word & (1 << (partition % 64)) != 0)
     }

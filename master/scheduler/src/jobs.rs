@@ -285,7 +285,7 @@ impl Run {
             if let Some(delivered) = wanted.map(|wanted| wanted.delivered)
                 && target.partitions.is_some()
             {
-                job.targets.insert(target.stage, Wanted { delivered, ..Wanted::default() });
+                job.targets.insert(target.stage, Wanted::nothing(delivered));
             }
         }
         self.extend(cx, spec.id, spec.stages, spec.targets, spec.open);

@@ -1,14 +1,53 @@
 //! Every decision of the master, as a pure state machine: facts go in, effects come out.
+//!
+//! Here is which task runs where and when, what is lost with what, what must be made again, and who hears of it.
+//! What is *not* here: clocks, sockets, threads, files, chance. Time comes in with every fact, so a run can be
+//! repeated from its facts alone.
+//!
+//! | module | decides |
+//! | --- | --- |
+//! | `drivers` | where drivers run, and how applications end |
+//! | `liveness` | which workers there are |
+//! | `jobs`, `plan` | which stages must be computed now |
+//! | `placement`, `task_set` | which task runs where, next |
+//! | `reports` | what becomes of attempts |
+//! | `map_output`, `recovery` | what is lost, and what is made again |
+//! | `release` | what may be forgotten |
 #![warn(missing_docs)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod app;
+pub mod bench;
+mod cluster;
+mod drivers;
+mod dump;
 pub mod event;
+pub mod invariants;
+mod job;
+mod jobs;
+mod liveness;
+mod map_output;
+mod placement;
+mod plan;
 pub mod queries;
+mod recovery;
+mod release;
+mod reports;
+mod stage;
+mod task_set;
+#[cfg(test)]
+mod tests;
+mod worker;
 
+use app::{App, Phase};
+use cluster::{Cluster, Settings};
 pub use event::{AppSubmission, Effect, Event, LinkId};
 use firesteel_common::config::SchedulerConfig;
-use firesteel_common::id::Epoch;
+use firesteel_common::error::{Error, ErrorCode};
+use firesteel_common::id::{AppId, Epoch, JobId};
 use firesteel_common::time::Timestamp;
 pub use queries::{AppView, Counters, WorkerView};
+use std::collections::BTreeMap;
 
 /// A fault that the simulator plants in order to prove that it finds faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,54 +66,101 @@ pub enum PlantedBug {
 
 /// Everything the master decides.
 pub struct Scheduler {
-    _epoch: Epoch,
+    epoch: Epoch,
+    /// Applications without a durable outcome. Their ids count submissions, so this is their order, too.
+    apps: BTreeMap<AppId, App>,
+    cluster: Cluster,
+    last_tick: Option<Timestamp>,
+    /// Since when there is no worker.
+    no_workers_since: Option<Timestamp>,
 }
 
 impl Scheduler {
     /// A scheduler that knows nothing yet; [`Event::Recovered`] is to be its first event.
-    pub fn new(_config: SchedulerConfig, epoch: Epoch) -> Self {
-        Self { _epoch: epoch }
+    pub fn new(config: SchedulerConfig, epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            apps: BTreeMap::new(),
+            cluster: Cluster::new(Settings::new(&config), worker::Workers::new(epoch)),
+            last_tick: None,
+            no_workers_since: None,
+        }
     }
 
     /// Applies one fact and returns what must be done about it, in order.
-    pub fn step(&mut self, _now: Timestamp, _event: Event) -> Vec<Effect> {
-        Vec::new()
+    pub fn step(&mut self, now: Timestamp, event: Event) -> Vec<Effect> {
+        self.cluster.now = now.max(self.cluster.now);
+        match event {
+            Event::FromWorker { link, message } => self.from_worker(link, message),
+            Event::FromDriver { app, message } => self.from_driver(app, message),
+            Event::SubmitApp(submission) => self.submit_app(submission),
+            Event::Recovered(submissions) => self.recover(submissions),
+            Event::AttemptJournaled(attempt) => self.attempt_journaled(attempt),
+            Event::OutcomeJournaled(app) => self.outcome_journaled(app),
+            Event::KillApp { app, reason } => self.kill_app(app, &reason),
+            Event::WorkerLinkClosed(link) => self.worker_link_closed(link),
+            Event::DriverLinkClosed(app) => self.driver_link_closed(app),
+            Event::Tick => self.tick(),
+        }
+        self.place_drivers();
+        self.place();
+        self.cluster.take_effects()
     }
 
     /// Plants a fault; only for proving that the simulator finds it.
-    pub fn plant(&mut self, _bug: PlantedBug) {}
-
-    /// The whole state as text.
-    pub fn dump(&self) -> String {
-        String::new()
-    }
-}
-
-/// What must hold after every step.
-pub mod invariants {
-    use crate::Scheduler;
-
-    /// Checks all invariants; says which one is broken.
-    ///
-    /// # Errors
-    /// The text of the first broken invariant.
-    pub fn check(_scheduler: &Scheduler) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-/// How many tasks a second can be decided about.
-pub mod bench {
-    /// What was measured.
-    #[derive(Clone, Copy, Debug)]
-    pub struct BenchResult {
-        /// Tasks decided about in a second of one core.
-        pub tasks_per_second: f64,
+    pub fn plant(&mut self, bug: PlantedBug) {
+        self.cluster.planted = Some(bug);
     }
 
-    /// Runs `tasks` tasks on `workers` simulated workers; `clock` gives seconds.
-    pub fn run(_tasks: u32, _workers: u32, clock: &mut dyn FnMut() -> f64) -> BenchResult {
-        let start = clock();
-        BenchResult { tasks_per_second: 1.0 / (clock() - start) }
+    /// Everything that happens because time has passed.
+    fn tick(&mut self) {
+        let now = self.cluster.now;
+        let gap = now - self.last_tick.replace(now).unwrap_or(now);
+        if gap > self.cluster.settings.pause() {
+            return self.forgive_pause(gap);
+        }
+        self.expire_workers();
+        self.expire_drivers();
+        self.expire_waits_for_workers();
+        for app in self.apps.values_mut() {
+            if matches!(&app.phase, Phase::Running(driver) if driver.connected) {
+                app.run.tell_progress(&mut self.cluster);
+            }
+        }
+    }
+
+    /// Work that waits while there is no worker at all does not wait for ever.
+    fn expire_waits_for_workers(&mut self) {
+        let now = self.cluster.now;
+        if self.cluster.workers.count > 0 {
+            self.no_workers_since = None;
+            return;
+        }
+        let since = *self.no_workers_since.get_or_insert(now);
+        let timeout = self.cluster.settings.no_workers_timeout;
+        if now - since <= timeout {
+            return;
+        }
+        let error = || {
+            let message = format!("there has been no worker for {} ms", (now - since).0 / 1_000);
+            Error::new(ErrorCode::NoWorkers, message).with_help("start workers, then submit it again")
+        };
+        let mut ended = Vec::new();
+        for app in self.apps.values_mut() {
+            if matches!(app.phase, Phase::Queued { since } if now - since > timeout) {
+                ended.push(app.id);
+            }
+            let waits = |job: &&job::Job| !job.targets.is_empty() && now - job.submitted > timeout;
+            let jobs: Vec<JobId> = app.run.jobs.values().filter(waits).map(|job| job.id).collect();
+            for job in jobs {
+                if app.run.needed_now(std::iter::once(job)).is_empty() {
+                    continue;
+                }
+                app.run.fail_job(&mut self.cluster, job, error());
+            }
+        }
+        for app in ended {
+            self.end_app(app, Err(error()), Some("there is no worker"));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What may be asked of the scheduler from outside, for the HTTP daemon and the tests. Read-only.
 
 use crate::Scheduler;
+use crate::app::{App, Phase};
 use firesteel_common::http::AppState;
 use firesteel_common::id::{AppAttemptId, AppId, WorkerId};
 
@@ -54,12 +55,12 @@ pub struct Counters {
 impl Scheduler {
     /// All applications without a durable outcome, in the order of their submission.
     pub fn apps(&self) -> Vec<AppView> {
-        Vec::new()
+        self.apps.values().map(view).collect()
     }
 
     /// One application; `None` if it is unknown or has ended.
     pub fn app(&self, app: AppId) -> Option<AppView> {
-        self.apps().into_iter().find(|view| view.app == app)
+        self.apps.get(&app).map(view)
     }
 
     /// Whether this is the attempt at an application's driver that may talk to the master.
@@ -69,31 +70,57 @@ impl Scheduler {
 
     /// How many applications wait for a driver place.
     pub fn waiting(&self) -> usize {
-        self.apps().iter().filter(|view| view.state == AppState::Waiting).count()
+        self.apps.values().filter(|app| view(app).state == AppState::Waiting).count()
     }
 
     /// All workers that are not lost, in the order of their ids.
     pub fn workers(&self) -> Vec<WorkerView> {
-        Vec::new()
+        let view = |worker: &crate::worker::Worker| WorkerView {
+            id: worker.id,
+            host: worker.host_name.clone(),
+            address: worker.address.to_string(),
+            slots: worker.slots,
+            free: worker.free(),
+            drivers: worker.drivers.len() as u32,
+            alive: worker.link.is_some(),
+        };
+        self.cluster.workers.iter().map(view).collect()
     }
 
     /// The address of a worker's data server, `host:port`.
-    pub fn worker_address(&self, _worker: WorkerId) -> Option<String> {
-        None
+    pub fn worker_address(&self, worker: WorkerId) -> Option<String> {
+        self.cluster.workers.get(worker).map(|worker| worker.address.to_string())
     }
 
     /// Task slots of all connected workers.
     pub fn slots(&self) -> u32 {
-        self.workers().iter().filter(|view| view.alive).map(|view| view.slots).sum()
+        self.cluster.workers.iter().filter(|w| w.link.is_some()).map(|w| w.slots).sum()
     }
 
     /// What was counted.
     pub fn counters(&self) -> Counters {
-        Counters::default()
+        self.cluster.counters
     }
 
-    /// Whether nothing is kept about an application.
+    /// Whether nothing is kept about an application, except that its driver takes a place while its process
+    /// exits, and that workers which are not connected will be told of its end.
     pub fn is_empty_of(&self, app: AppId) -> bool {
-        self.app(app).is_none()
+        let placement = &self.cluster.placement;
+        let runs = |w: &crate::worker::Worker| w.running.iter().any(|task| task.app.app == app);
+        !self.apps.contains_key(&app)
+            && !self.cluster.workers.iter().any(runs)
+            && !placement.ready.iter().any(|key| key.0 == app)
+            && !placement.fresh.iter().any(|key| key.0 == app)
+            && !placement.relax.iter().any(|(_, key)| key.0 == app)
     }
+}
+
+fn view(app: &App) -> AppView {
+    let (state, driver) = match &app.phase {
+        Phase::Queued { .. } | Phase::Journaling => (AppState::Waiting, None),
+        Phase::Expected { .. } => (AppState::Waiting, None),
+        Phase::Running(driver) => (AppState::Running, driver.worker),
+        Phase::Ending { .. } => (AppState::Running, None),
+    };
+    AppView { app: app.id, state, attempt: app.run.app.attempt, driver }
 }

@@ -5,7 +5,7 @@ use crate::Scheduler;
 use crate::app::{App, Phase, Run};
 use crate::cluster::Cluster;
 use crate::stage::{Output, Stage, TaskState};
-use firesteel_common::block::MapStatus;
+use firesteel_common::block::{BlockId, MapStatus};
 use firesteel_common::event::{AppEvent, LossReason, StartCause};
 use firesteel_common::id::{AppAttemptId, StageId, TaskId, WorkerId};
 use firesteel_common::protocol::worker::{Registration, ToWorker};
@@ -33,6 +33,7 @@ impl Run {
         for found in self.found.values_mut() {
             found.retain(|(_, holder, _)| *holder != worker);
         }
+        self.found_cached.retain(|(holder, _)| *holder != worker);
         for stage in self.stages.values_mut() {
             stage.code_told.remove(&worker);
             stage.table_told.remove(&worker);
@@ -125,8 +126,9 @@ impl Run {
 impl Scheduler {
     /// Brings what is thought of a worker in line with what it says: its word counts.
     pub(crate) fn reconcile(&mut self, worker: WorkerId, registration: Registration) {
-        let Registration { drivers, running, outputs, .. } = registration;
-        let mut over: BTreeSet<AppAttemptId> = BTreeSet::new();
+        let Registration { drivers, running, outputs, cached, apps, .. } = registration;
+        let is_over = |id: &AppAttemptId| self.apps.get(&id.app).is_none_or(|app| app.run.app != *id);
+        let mut over: BTreeSet<AppAttemptId> = apps.into_iter().filter(is_over).collect();
         self.reconcile_running(worker, &running, &mut over);
         let mut reported: BTreeMap<AppAttemptId, Vec<(TaskId, MapStatus)>> = BTreeMap::new();
         for (task, status) in outputs {
@@ -137,12 +139,22 @@ impl Scheduler {
             app.reconcile_outputs(&mut self.cluster, worker, reported);
         }
         over.extend(reported.into_keys());
+        for app in self.apps.values_mut() {
+            app.run.reconcile_cached(&mut self.cluster, worker, &cached);
+        }
         self.reconcile_drivers(worker, &drivers, &mut over);
         if let Some(state) = self.cluster.workers.get_mut(worker) {
             over.extend(std::mem::take(&mut state.owed));
         }
         for app in over {
             self.cluster.tell_end(worker, app);
+        }
+        let running = self.cluster.workers.get(worker).map(|state| state.running.clone()).unwrap_or_default();
+        let running: BTreeSet<AppAttemptId> = running.into_iter().map(|task| task.app).collect();
+        for attempt in running {
+            if let Some(app) = self.apps.get_mut(&attempt.app) {
+                app.run.tell_tables_again(&mut self.cluster, worker);
+            }
         }
     }
 
@@ -179,7 +191,6 @@ impl App {
         let lost = run.outputs_on(worker, |stage, partition, output| {
             !names.contains(&(stage, partition, output.attempt))
         });
-        let any_lost = !lost.is_empty();
         for (stage, map) in lost {
             run.lose_output(cx, stage, map, LossReason::WorkerGone);
         }
@@ -196,13 +207,35 @@ impl App {
             }
             run.output_found(cx, worker, task, status);
         }
-        if any_lost {
-            run.replan(cx);
-        }
     }
 }
 
 impl Run {
+    /// Brings what is thought of a worker's cached partitions in line with what it says, then plans again.
+    fn reconcile_cached(&mut self, cx: &mut Cluster, worker: WorkerId, cached: &[BlockId]) {
+        for dataset in self.datasets.values_mut() {
+            dataset.holders.values_mut().for_each(|holders| {
+                holders.remove(&worker);
+            });
+        }
+        let mine: Vec<BlockId> = cached.iter().copied().filter(|block| block.app == self.app).collect();
+        if self.attached {
+            self.partitions_stored(cx, worker, mine);
+            self.replan(cx);
+        } else {
+            self.found_cached.extend(mine.into_iter().map(|block| (worker, block)));
+        }
+    }
+
+    /// The graph is known now: what workers had reported before is used, or freed.
+    pub fn settle_found(&mut self, cx: &mut Cluster) {
+        let unknown = std::mem::take(&mut self.found).into_values().flatten();
+        cx.tell_free_outputs(unknown.map(|(task, worker, _)| (worker, task)).collect());
+        for (worker, block) in std::mem::take(&mut self.found_cached) {
+            self.partitions_stored(cx, worker, vec![block]);
+        }
+    }
+
     /// A worker that comes back may have missed where outputs are now: its running readers are told.
     pub fn tell_tables_again(&mut self, cx: &mut Cluster, worker: WorkerId) {
         let running = cx.workers.get(worker).map(|state| state.running.clone()).unwrap_or_default();

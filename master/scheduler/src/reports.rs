@@ -301,7 +301,7 @@ impl Run {
     }
 
     /// A worker holds these cached partitions now.
-    fn partitions_stored(&mut self, cx: &mut Cluster, worker: WorkerId, stored: Vec<BlockId>) {
+    pub fn partitions_stored(&mut self, cx: &mut Cluster, worker: WorkerId, stored: Vec<BlockId>) {
         for block in stored {
             let BlockKind::Cached { dataset, partition } = block.kind else { continue };
             match self.datasets.get_mut(&dataset) {

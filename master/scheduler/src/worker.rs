@@ -112,10 +112,6 @@ impl Workers {
         older.chain(self.recent.iter_mut().filter_map(|slot| slot.as_deref_mut()))
     }
 
-    pub fn ids(&self) -> Vec<WorkerId> {
-        self.iter().map(|worker| worker.id).collect()
-    }
-
     /// The number of a host name that some worker had; `None` if none ever had it.
     pub fn host(&self, name: &str) -> Option<HostId> {
         self.hosts.get(name).copied()
