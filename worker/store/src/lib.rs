@@ -4,6 +4,7 @@
 //! its filler included, can change or shorten it. Here is no protocol and no policy beyond the budget; the
 //! worker's decisions are in `worker/core`.
 #![warn(missing_docs)]
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
 
 mod memfd;
 mod segment;

@@ -32,7 +32,8 @@ pub fn compress(payload: &[u8]) -> Result<Vec<u8>> {
 /// The payload of a segment as it was before encoding; borrowed if it is stored as it is.
 ///
 /// # Errors
-/// `BLOCK_CORRUPT` if it is not one whole LZ4 frame of exactly the length that the header says.
+/// `BLOCK_CORRUPT` if it does not unpack to exactly as many bytes as the header says. (That the stored bytes are
+/// whole is for the segment's own checksum to say.)
 pub fn decompress<'a>(header: &SegmentHeader, stored: &'a [u8]) -> Result<Cow<'a, [u8]>> {
     if header.encoding == Encoding::Plain {
         return Ok(Cow::Borrowed(stored));

@@ -1,1 +1,229 @@
-//! Tests.
+//! Sealed means sealed; the store does what a map would do.
+
+use crate::{BlockStore, compress, create_memfd, decompress, map_sealed, seal};
+use firesteel_common::block::{BlockId, BlockKind, Encoding, MapStatus, SegmentHeader, SegmentStat};
+use firesteel_common::error::ErrorCode;
+use firesteel_common::id::{AppAttemptId, AppId, DatasetId, JobId, StageId};
+use proptest::prelude::*;
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+
+fn file(bytes: &[u8]) -> OwnedFd {
+    let fd = create_memfd("test").unwrap();
+    rustix::fs::ftruncate(&fd, bytes.len() as u64).unwrap();
+    assert_eq!(rustix::io::pwrite(&fd, bytes, 0).unwrap(), bytes.len());
+    fd
+}
+
+fn app(number: u64, attempt: u32) -> AppAttemptId {
+    AppAttemptId { app: AppId(number), attempt }
+}
+
+fn cached(app: AppAttemptId, partition: u32) -> BlockId {
+    BlockId { app, kind: BlockKind::Cached { dataset: DatasetId(1), partition } }
+}
+
+fn map_output(app: AppAttemptId, partition: u32) -> BlockId {
+    BlockId { app, kind: BlockKind::MapOutput { stage: StageId(1), partition, attempt: 0 } }
+}
+
+#[test]
+fn a_kept_block_cannot_be_changed_by_anybody() {
+    let store = BlockStore::new(1000);
+    let fd = file(b"sealed bytes");
+    let filler = fd.try_clone().unwrap();
+    let id = cached(app(1, 1), 0);
+    assert!(store.put(id, fd, 12, None).unwrap());
+    let reader = store.open(&id).unwrap();
+    for fd in [filler.as_fd(), reader.fd.as_fd()] {
+        assert_eq!(rustix::io::pwrite(fd, b"x", 0).unwrap_err(), Errno::PERM);
+        assert_eq!(rustix::fs::ftruncate(fd, 3).unwrap_err(), Errno::PERM);
+        assert_eq!(rustix::fs::ftruncate(fd, 100).unwrap_err(), Errno::PERM);
+        let writable = memmap2::MmapOptions::new().map_raw(&fd);
+        assert!(writable.is_err(), "a shared writable mapping cannot be made any more");
+        assert_eq!(rustix::fs::fcntl_add_seals(fd, rustix::fs::SealFlags::EXEC), Err(Errno::PERM));
+    }
+    let mapped = map_sealed(reader.fd.as_fd(), 12).unwrap();
+    drop((store, reader, filler));
+    assert_eq!(mapped.as_ref(), b"sealed bytes", "a mapping outlives the store");
+}
+
+#[test]
+fn a_file_that_is_still_mapped_for_writing_is_refused() {
+    let fd = file(b"1234");
+    let mapping = memmap2::MmapOptions::new().map_raw(&fd).unwrap();
+    let error = seal(&fd).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Internal);
+    assert!(error.message.contains("still mapped for writing"), "{error}");
+    let store = BlockStore::new(1000);
+    let again = fd.try_clone().unwrap();
+    assert_eq!(store.put(cached(app(1, 1), 0), again, 4, None).unwrap_err().code, ErrorCode::Internal);
+    assert!(store.list().is_empty());
+    drop(mapping);
+    seal(&fd).unwrap();
+    seal(&fd).unwrap();
+}
+
+#[test]
+fn what_is_no_sealed_file_of_its_length_is_not_mapped() {
+    let fd = file(b"1234");
+    assert_eq!(map_sealed(fd.as_fd(), 4).unwrap_err().code, ErrorCode::BlockCorrupt, "not sealed");
+    seal(&fd).unwrap();
+    for bytes in [0, 3, 5, u64::MAX] {
+        assert_eq!(map_sealed(fd.as_fd(), bytes).unwrap_err().code, ErrorCode::BlockCorrupt);
+    }
+    assert_eq!(map_sealed(fd.as_fd(), 4).unwrap().as_ref(), b"1234");
+    let empty = create_memfd(&"é".repeat(300)).unwrap();
+    seal(&empty).unwrap();
+    assert_eq!(map_sealed(empty.as_fd(), 0).unwrap().as_ref(), b"");
+    let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
+    assert_eq!(seal(&socket).unwrap_err().code, ErrorCode::BlockCorrupt);
+    // Sealed, but not against everything: it cannot be sealed further, so it is refused.
+    let half = file(b"1234");
+    rustix::fs::fcntl_add_seals(&half, rustix::fs::SealFlags::SEAL).unwrap();
+    assert_eq!(seal(&half).unwrap_err().code, ErrorCode::BlockCorrupt);
+}
+
+#[test]
+fn a_block_that_is_not_what_was_said_is_refused() {
+    let store = BlockStore::new(1000);
+    let status = |lengths: &[u64]| {
+        let stat = |bytes: &u64| SegmentStat { bytes: *bytes, rows: 0, checksum: 0 };
+        Some(MapStatus { segments: lengths.iter().map(stat).collect(), ..MapStatus::default() })
+    };
+    let id = map_output(app(1, 1), 0);
+    let cases = [(3, None), (5, None), (4, status(&[3])), (4, status(&[u64::MAX, 5])), (4, status(&[]))];
+    for (bytes, status) in cases {
+        let refused = store.put(id, file(b"1234"), bytes, status);
+        assert_eq!(refused.unwrap_err().code, ErrorCode::BlockCorrupt);
+    }
+    assert!(store.put(id, file(b"1234"), 4, status(&[1, 0, 3])).unwrap());
+    assert_eq!(store.used(), 4);
+}
+
+#[test]
+fn only_cached_partitions_are_refused_over_the_budget() {
+    let store = BlockStore::new(10);
+    assert!(store.put(cached(app(1, 1), 0), file(&[0; 10]), 10, None).unwrap());
+    assert!(!store.put(cached(app(1, 1), 1), file(&[0; 1]), 1, None).unwrap());
+    assert!(store.put(map_output(app(1, 1), 0), file(&[0; 7]), 7, None).unwrap());
+    assert_eq!(store.used(), 17);
+    store.free(&[cached(app(1, 1), 0)]);
+    assert!(store.put(cached(app(1, 1), 1), file(&[0; 3]), 3, None).unwrap());
+    assert!(!store.put(cached(app(1, 1), 2), file(&[0; 1]), 1, None).unwrap());
+}
+
+/// One thing that is done to a store.
+#[derive(Clone, Debug)]
+enum Step {
+    Put(BlockId, usize),
+    Free(Vec<BlockId>),
+    FreeApp(AppAttemptId),
+}
+
+fn any_id() -> impl Strategy<Value = BlockId> {
+    let app = (0..3_u64, 1..3_u32).prop_map(|(number, attempt)| app(number, attempt));
+    (app, 0..4, 0..2_u32, 0..3_u32).prop_map(|(app, kind, stage, partition)| {
+        let kind = match kind {
+            0 => BlockKind::MapOutput { stage: StageId(stage), partition, attempt: 0 },
+            1 => BlockKind::Cached { dataset: DatasetId(stage), partition },
+            2 => BlockKind::Result { stage: StageId(stage), partition, attempt: 0 },
+            _ => BlockKind::Broadcast { job: JobId(stage), index: partition },
+        };
+        BlockId { app, kind }
+    })
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (any_id(), 0..40_usize).prop_map(|(id, len)| Step::Put(id, len)),
+        2 => prop::collection::vec(any_id(), 0..6).prop_map(Step::Free),
+        1 => any_id().prop_map(|id| Step::FreeApp(id.app)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+    #[test]
+    fn the_store_is_a_map_with_a_budget(steps in prop::collection::vec(any_step(), 0..60)) {
+        let budget = 200;
+        let store = BlockStore::new(budget);
+        let mut model: BTreeMap<BlockId, Vec<u8>> = BTreeMap::new();
+        for (number, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Put(id, len) => {
+                    let bytes = vec![number as u8; len];
+                    let used: usize = model.values().map(Vec::len).sum();
+                    let refused = matches!(id.kind, BlockKind::Cached { .. })
+                        && !model.contains_key(&id)
+                        && (used + len) as u64 > budget;
+                    prop_assert_eq!(store.put(id, file(&bytes), len as u64, None).unwrap(), !refused);
+                    if !refused {
+                        model.entry(id).or_insert(bytes);
+                    }
+                }
+                Step::Free(ids) => {
+                    store.free(&ids);
+                    model.retain(|id, _| !ids.contains(id));
+                }
+                Step::FreeApp(app) => {
+                    store.free_app(app);
+                    model.retain(|id, _| id.app != app);
+                }
+            }
+            prop_assert_eq!(store.used(), model.values().map(Vec::len).sum::<usize>() as u64);
+            prop_assert_eq!(store.list(), model.keys().copied().collect::<Vec<_>>());
+            for (id, bytes) in &model {
+                let open = store.open(id).unwrap();
+                let mapped = map_sealed(open.fd.as_fd(), open.bytes).unwrap();
+                prop_assert_eq!(mapped.as_ref(), bytes.as_slice());
+            }
+        }
+    }
+
+    #[test]
+    fn a_packed_payload_comes_back(
+        payload in prop::collection::vec(prop_oneof![3 => Just(7), 1 => any::<u8>()], 0..2000),
+        flipped in any::<prop::sample::Index>(),
+    ) {
+        let stored = compress(&payload).unwrap();
+        let header = SegmentHeader::seal(Encoding::Lz4, 0, payload.len() as u64, 1, &stored);
+        let unpacked = decompress(&header, &stored).unwrap();
+        prop_assert_eq!(unpacked.as_ref(), payload.as_slice());
+        // Damage is either noticed or harmless; the segment around it notices all of it.
+        let mut damaged = stored.clone();
+        damaged[flipped.index(stored.len())] ^= 1;
+        if let Ok(unpacked) = decompress(&header, &damaged) {
+            prop_assert_eq!(unpacked.as_ref(), payload.as_slice());
+        }
+    }
+}
+
+#[test]
+fn unpacking_stops_at_the_length_that_was_said() {
+    let bomb = compress(&vec![0; 20_000_000]).unwrap();
+    assert!(bomb.len() < 200_000);
+    let header = |raw_len| SegmentHeader::seal(Encoding::Lz4, 0, raw_len, 1, &bomb);
+    for raw_len in [0, 1, 100, 19_999_999, 20_000_001, u64::MAX] {
+        let error = decompress(&header(raw_len), &bomb).unwrap_err();
+        assert_eq!(error.code, ErrorCode::BlockCorrupt, "{raw_len}");
+    }
+    assert_eq!(decompress(&header(20_000_000), &bomb).unwrap().len(), 20_000_000);
+    let small = compress(b"a few bytes").unwrap();
+    for len in 0..small.len() {
+        let header = SegmentHeader::seal(Encoding::Lz4, 0, 11, 1, &small[..len]);
+        match decompress(&header, &small[..len]) {
+            // Only the end mark and the last checksum are missing.
+            Ok(payload) => {
+                assert_eq!((payload.as_ref(), len >= small.len() - 8), (&b"a few bytes"[..], true))
+            }
+            Err(error) => assert_eq!(error.code, ErrorCode::BlockCorrupt, "{len}"),
+        }
+    }
+    let twice = [small.as_slice(), &small].concat();
+    let header = SegmentHeader::seal(Encoding::Lz4, 0, 11, 1, &twice);
+    assert_eq!(decompress(&header, &twice).unwrap_err().code, ErrorCode::BlockCorrupt);
+    let plain = SegmentHeader::seal(Encoding::Plain, 0, 5, 1, b"plain");
+    assert!(matches!(decompress(&plain, b"plain").unwrap(), std::borrow::Cow::Borrowed(b"plain")));
+}

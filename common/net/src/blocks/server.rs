@@ -22,6 +22,10 @@ use std::time::Duration;
 const READER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest request.
 const REQUEST_LEN_MAX: usize = 4 * 1024;
+/// A part of at most this many bytes is copied behind its answer; a longer one goes from file to socket.
+const COPIED_LEN: u64 = 16 * 1024;
+/// Answers are put together until they are as long as this.
+const OUT_LEN: usize = 64 * 1024;
 /// Bytes of one call of sendfile.
 const SEND_LEN: u64 = 8 * 1024 * 1024;
 
@@ -104,17 +108,27 @@ fn serve_connection(stream: &TcpStream, source: &dyn BlockSource, only: Option<A
         .set_write_timeout(Some(READER_TIMEOUT))
         .map_err(|cause| Error::io("setting up a data connection", &cause))?;
     let mut reader = BufReader::with_capacity(4 * 1024, stream);
+    // Answers that wait to be sent together, while further requests are here already.
+    let mut out = Vec::new();
     while let Some(request) = read_frame::<BlockRequest>(&mut reader, REQUEST_LEN_MAX)? {
         // Of another application's block a reader does not learn whether there is one.
         let allowed = only.is_none_or(|app| app == request.block.app);
         let found = if allowed { source.open(&request.block) } else { None };
         match found.and_then(|block| part(&request, block)) {
             Some((block, segments, offset, bytes)) => {
-                let reply = BlockReply::Found { bytes, segments };
-                send_reply(stream, &reply, bytes > 0)?;
-                send_bytes(stream, &block, offset, bytes)?;
+                push_reply(&mut out, &BlockReply::Found { bytes, segments })?;
+                if bytes <= COPIED_LEN {
+                    copy_bytes(&mut out, &block, offset, bytes)?;
+                } else {
+                    // With MORE the answer leaves in one packet with the first of its bytes.
+                    send_all(stream, &mut out, SendFlags::NOSIGNAL | SendFlags::MORE)?;
+                    send_bytes(stream, &block, offset, bytes)?;
+                }
             }
-            None => send_reply(stream, &BlockReply::Missing, false)?,
+            None => push_reply(&mut out, &BlockReply::Missing)?,
+        }
+        if reader.buffer().is_empty() || out.len() > OUT_LEN {
+            send_all(stream, &mut out, SendFlags::NOSIGNAL)?;
         }
     }
     Ok(())
@@ -136,19 +150,43 @@ fn part(request: &BlockRequest, block: OpenBlock) -> Option<(OpenBlock, MapStatu
     fits.then_some((block, segments, offset, bytes))
 }
 
-fn send_reply(stream: &TcpStream, reply: &BlockReply, more: bool) -> Result<()> {
+fn push_reply(out: &mut Vec<u8>, reply: &BlockReply) -> Result<()> {
     let frame = encode_frame(reply)?;
     if frame.len() > DATA_FRAME_LEN_MAX {
         return Err(Error::new(ErrorCode::TooLarge, "the index of a block is too long for an answer"));
     }
-    // With MORE the answer leaves in one packet with the first of its bytes.
-    let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
-    let mut rest = frame.as_slice();
+    out.extend_from_slice(&frame);
+    Ok(())
+}
+
+fn send_all(stream: &TcpStream, out: &mut Vec<u8>, flags: SendFlags) -> Result<()> {
+    let mut rest = out.as_slice();
     while !rest.is_empty() {
         match rustix::net::send(stream, rest, flags) {
             Ok(sent) => rest = &rest[sent..],
             Err(Errno::INTR) => {}
             Err(cause) => return Err(lost("sending an answer", &cause.into())),
+        }
+    }
+    out.clear();
+    Ok(())
+}
+
+fn too_short() -> Error {
+    Error::new(ErrorCode::BlockCorrupt, "a block is shorter than its index says")
+}
+
+fn copy_bytes(out: &mut Vec<u8>, block: &OpenBlock, offset: u64, bytes: u64) -> Result<()> {
+    let mut filled = out.len();
+    out.resize(filled + bytes as usize, 0);
+    let start = filled;
+    while filled < out.len() {
+        let at = offset + (filled - start) as u64;
+        match rustix::io::pread(&block.fd, &mut out[filled..], at) {
+            Ok(0) => return Err(too_short()),
+            Ok(read) => filled += read,
+            Err(Errno::INTR) => {}
+            Err(cause) => return Err(Error::io("reading a block", &cause.into())),
         }
     }
     Ok(())
