@@ -1,1 +1,96 @@
-//! jobs/wordcount
+//! Counts words. A word is what stands between blanks and line feeds, and nothing else: the counts are those of
+//! `tr -s ' ' '\n' < input | grep . | sort | uniq -c`. Beside it there are entry points for tests and benchmarks.
+
+use firesteel::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
+
+/// How many of the most frequent words are told when nothing is said.
+const TOP: u64 = 10;
+
+/// What a word count answers.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Words in the text.
+    pub words: u64,
+    /// Different words.
+    pub distinct: u64,
+    /// The most frequent ones with their counts; equal counts in the order of the words.
+    pub top: Vec<(String, u64)>,
+}
+
+/// What is gathered of the counts of one partition, then of all.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Summary {
+    words: u64,
+    distinct: u64,
+    /// The greatest counts so far. Once it was shortened, its first `limit` ones are in order.
+    top: Vec<(Reverse<u64>, String)>,
+    shortened: bool,
+}
+firesteel::record!(Summary);
+
+impl Summary {
+    /// Counts one word.
+    fn add(&mut self, limit: usize, word: &str, count: u64) {
+        self.words += count;
+        self.distinct += 1;
+        let too_low = |worst: &(Reverse<u64>, String)| (worst.0, worst.1.as_str()) < (Reverse(count), word);
+        if limit == 0 || (self.shortened && self.top.get(limit - 1).is_some_and(too_low)) {
+            return;
+        }
+        self.top.push((Reverse(count), word.to_owned()));
+        if self.top.len() >= 2 * limit {
+            self.shorten(limit);
+        }
+    }
+
+    /// Keeps what is wanted.
+    fn shorten(&mut self, limit: usize) {
+        self.top.sort();
+        self.top.truncate(limit);
+        self.shortened = true;
+    }
+}
+
+/// Counts the words of a text.
+#[firesteel::entry]
+pub fn wordcount(
+    cx: &Context<'_>,
+    /// A file, a directory or a pattern.
+    input: String,
+    /// How many of the most frequent words to tell (10).
+    top: Option<u64>,
+    /// A directory for all counts, as lines of word, tab, count.
+    output: Option<String>,
+) -> Result<Counts> {
+    let counts = cx
+        .text_blocks(&input)?
+        .flat_map(firesteel::text::words)
+        .map(|word| (word, 1_u64))
+        .reduce_by_key(|count, more| *count += more);
+    if let Some(output) = output {
+        counts.map(|(word, count)| format!("{word}\t{count}")).save_as_text_file(&output)?;
+    }
+    let limit = top.unwrap_or(TOP).min(1 << 20) as usize;
+    let mut summary = counts.aggregate_with(
+        limit,
+        |_| Summary::default(),
+        |limit, summary, (word, count)| summary.add(*limit, word, count),
+        |summary, mut other| {
+            summary.words += other.words;
+            summary.distinct += other.distinct;
+            summary.top.append(&mut other.top);
+        },
+    )?;
+    summary.shorten(limit);
+    let top = summary.top.into_iter().map(|(count, word)| (word, count.0)).collect();
+    Ok(Counts { words: summary.words, distinct: summary.distinct, top })
+}
+
+/// Runs so many tasks that do nothing, and counts to nothing: what a task costs by itself.
+#[firesteel::entry]
+pub fn empty_tasks(cx: &Context<'_>, count: u64) -> Result<u64> {
+    let count = usize::try_from(count).map_err(|_| Context::error("too many tasks"))?;
+    cx.range(0, 0, count).count()
+}

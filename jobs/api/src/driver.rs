@@ -1,0 +1,242 @@
+//! The driver's side of jobs: numbers stages, submits what the runtime does not know yet, gathers results.
+
+use crate::files::Host;
+use crate::operator::Operator;
+use crate::output::Output;
+use crate::plan::{Parents, build_stage, shuffle_stage};
+use crate::task::Program;
+use firesteel_common::graph::{StageKind, StageSpec};
+use firesteel_common::id::{DatasetId, JobId, PluginHash, StageId};
+use firesteel_common::job::{JobEvent, JobRunner, JobSpec, Target};
+use firesteel_common::task::ResultValue;
+use firesteel_common::{Error, ErrorCode, Payload, Result};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What all datasets of an application share.
+pub struct Driver {
+    runner: Arc<dyn JobRunner>,
+    host: Arc<dyn Host>,
+    plugin: PluginHash,
+    next_job: AtomicU32,
+    next_stage: AtomicU32,
+    next_dataset: AtomicU32,
+    group: Mutex<String>,
+    /// Held while stages are chosen and submitted, so that no two jobs submit one stage.
+    submitting: Mutex<()>,
+}
+
+/// A result stage whose job runs or has run; frees its results at the end.
+struct ResultStage<'a> {
+    driver: &'a Driver,
+    id: StageId,
+    total: u32,
+}
+
+impl Drop for ResultStage<'_> {
+    fn drop(&mut self) {
+        self.driver.release(vec![self.id], Vec::new());
+    }
+}
+
+impl Driver {
+    /// A driver that talks to a runtime and a host.
+    pub fn new(runner: Arc<dyn JobRunner>, host: Arc<dyn Host>, plugin: PluginHash) -> Arc<Self> {
+        Arc::new(Self {
+            runner,
+            host,
+            plugin,
+            next_job: AtomicU32::new(0),
+            next_stage: AtomicU32::new(0),
+            next_dataset: AtomicU32::new(0),
+            group: Mutex::new(String::new()),
+            submitting: Mutex::new(()),
+        })
+    }
+
+    /// The plugin whose code tasks run.
+    pub fn plugin(&self) -> PluginHash {
+        self.plugin
+    }
+
+    /// Files and the rest.
+    pub fn host(&self) -> &dyn Host {
+        &*self.host
+    }
+
+    /// Task slots of the cluster now, at least 1.
+    pub fn slots(&self) -> u32 {
+        self.runner.slots().max(1)
+    }
+
+    /// A stage number.
+    pub fn new_stage(&self) -> StageId {
+        StageId(self.next_stage.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A dataset number.
+    pub fn new_dataset(&self) -> DatasetId {
+        DatasetId(self.next_dataset.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The group of jobs from now on.
+    pub fn set_group(&self, group: &str) {
+        *self.group.lock().unwrap_or_else(PoisonError::into_inner) = group.to_owned();
+    }
+
+    /// Stops all jobs of a group.
+    pub fn cancel_group(&self, group: &str, reason: &str) {
+        self.runner.cancel_group(group, reason);
+    }
+
+    /// Frees what nobody refers to any more.
+    pub fn release(&self, stages: Vec<StageId>, datasets: Vec<DatasetId>) {
+        self.runner.release(stages, datasets);
+    }
+
+    /// Runs a job over all partitions of a chain. `on_value` gets each partition with its value, as they come.
+    ///
+    /// # Errors
+    /// What the job or `on_value` failed with.
+    pub fn run<'s, Op: Operator<'s>, Out: Output<'s, Op::Item>>(
+        &self,
+        name: &str,
+        op: &Op,
+        output: Out,
+        on_value: impl FnMut(u32, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let (stage, spec) = self.plan(name, op, output)?;
+        self.run_part(name, op, &stage, Some(spec), None, on_value)
+    }
+
+    /// Runs jobs over more and more partitions, from the first on, until `on_part` has enough. It gets the values
+    /// of some further partitions in their order.
+    ///
+    /// # Errors
+    /// What a job or `on_part` failed with.
+    pub fn run_until<'s, Op: Operator<'s>, Out: Output<'s, Op::Item>>(
+        &self,
+        name: &str,
+        op: &Op,
+        output: Out,
+        mut on_part: impl FnMut(&[Payload]) -> Result<bool>,
+    ) -> Result<()> {
+        let (stage, spec) = self.plan(name, op, output)?;
+        let mut spec = Some(spec);
+        let (mut start, mut width) = (0, 1);
+        while start < stage.total {
+            let end = stage.total.min(start + width);
+            let mut values = vec![Payload::empty(); (end - start) as usize];
+            self.run_part(
+                name,
+                op,
+                &stage,
+                spec.take(),
+                Some((start..end).collect()),
+                |partition, value| {
+                    if let Some(place) = values.get_mut(partition.wrapping_sub(start) as usize) {
+                        *place = value.into();
+                    }
+                    Ok(())
+                },
+            )?;
+            if on_part(&values)? {
+                return Ok(());
+            }
+            start = end;
+            width = width.saturating_mul(4);
+        }
+        Ok(())
+    }
+
+    fn plan<'s, Op: Operator<'s>, Out: Output<'s, Op::Item>>(
+        &self,
+        name: &str,
+        op: &Op,
+        output: Out,
+    ) -> Result<(ResultStage<'_>, StageSpec)> {
+        let id = self.new_stage();
+        let program = Program { op: op.clone(), output };
+        let spec = build_stage(self, id, name, StageKind::Result, &program)?;
+        Ok((ResultStage { driver: self, id, total: spec.tasks.len() as u32 }, spec))
+    }
+
+    fn run_part<'s, Op: Operator<'s>>(
+        &self,
+        name: &str,
+        op: &Op,
+        stage: &ResultStage<'_>,
+        spec: Option<StageSpec>,
+        partitions: Option<Vec<u32>>,
+        on_value: impl FnMut(u32, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let job = JobId(self.next_job.fetch_add(1, Ordering::Relaxed));
+        let group = self.group.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let submitting = self.submitting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stages = Vec::new();
+        let mut parents = Parents::default();
+        op.parents(&mut parents);
+        let unknown = parents.unknown();
+        for shuffle in &unknown {
+            stages.push(shuffle_stage(shuffle)?);
+        }
+        stages.extend(spec);
+        let targets = vec![Target { stage: stage.id, partitions }];
+        self.runner.submit(JobSpec {
+            id: job,
+            name: name.to_owned(),
+            stages,
+            targets,
+            open: false,
+            group,
+        })?;
+        unknown.iter().for_each(|shuffle| shuffle.mark_submitted());
+        drop(submitting);
+        self.gather(job, stage.id, on_value)
+    }
+
+    fn gather(
+        &self,
+        job: JobId,
+        stage: StageId,
+        mut on_value: impl FnMut(u32, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        loop {
+            match self.runner.next_event(job)? {
+                JobEvent::TaskResult { stage: of, partition, value, .. } if of == stage => {
+                    if let Err(error) = self.hand_over(partition, &value, &mut on_value) {
+                        self.runner.cancel(job, "its driver could not use a result");
+                        return Err(error);
+                    }
+                }
+                JobEvent::Finished => return Ok(()),
+                JobEvent::Failed(error) => return Err(error),
+                JobEvent::TaskResult { .. }
+                | JobEvent::StageFinished { .. }
+                | JobEvent::Accumulated(_)
+                | JobEvent::Progress(_) => {}
+            }
+        }
+    }
+
+    fn hand_over(
+        &self,
+        partition: u32,
+        value: &ResultValue,
+        on_value: &mut impl FnMut(u32, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        match value {
+            ResultValue::Inline(payload) => on_value(partition, payload),
+            ResultValue::Block { block, .. } => {
+                let used = self.runner.fetch(value).and_then(|payload| on_value(partition, &payload));
+                self.runner.release_result(*block);
+                used
+            }
+        }
+    }
+}
+
+/// The error of an action on a dataset that has no record to answer with.
+pub fn empty_dataset(action: &str) -> Error {
+    Error::new(ErrorCode::JobFailed, format!("{action} of a dataset without records"))
+}

@@ -1,0 +1,54 @@
+//! What an operator is: a value that says where its records come from, and that runs over one split of them.
+//!
+//! A chain of operators is one type, so the compiler makes one loop of a whole stage. The driver asks a chain
+//! what it is split into and what it reads; a task, which got the same chain as bytes, runs it.
+
+use crate::plan::{Needs, Parents, Partitioner};
+use crate::task::Task;
+use firesteel_common::Result;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::ops::ControlFlow;
+
+/// Whether a sink wants more records.
+pub type Flow = ControlFlow<()>;
+/// A sink wants more.
+pub const MORE: Flow = ControlFlow::Continue(());
+/// A sink has enough.
+pub const ENOUGH: Flow = ControlFlow::Break(());
+
+/// A source or a transformation of records. `'s` is as long as the bytes that a task reads lie in place.
+pub trait Operator<'s>: Serialize + DeserializeOwned + Clone + Send + Sync + 's {
+    /// The records that it gives.
+    type Item: 's;
+    /// What a task must know of the partition that it runs.
+    type Split: Serialize + DeserializeOwned;
+
+    /// Driver: the partitions.
+    ///
+    /// # Errors
+    /// `INTERNAL` if it is asked in a task.
+    fn splits(&self) -> Result<Vec<Self::Split>>;
+
+    /// Driver: what one partition reads.
+    ///
+    /// # Errors
+    /// `INTERNAL` if it is asked in a task.
+    fn describe(&self, split: &Self::Split, needs: &mut Needs) -> Result<()>;
+
+    /// Driver: the shuffles that it reads directly.
+    fn parents(&self, parents: &mut Parents<'s>);
+
+    /// Driver: how its records lie over the partitions, if that is known.
+    fn partitioner(&self) -> Option<Partitioner> {
+        None
+    }
+
+    /// Task: gives each record of the partition to the sink, in order, until it has enough.
+    ///
+    /// # Errors
+    /// What reading failed with. A sink that fails remembers why and answers [`ENOUGH`].
+    fn run<S>(&self, task: &Task<'s>, split: &Self::Split, sink: &mut S) -> Result<Flow>
+    where
+        S: FnMut(Self::Item) -> Flow;
+}

@@ -1,0 +1,156 @@
+//! `cogroup` and the joins: two keyed datasets whose equal keys lie in partitions of the same number.
+
+use crate::key::Key;
+use crate::operator::{ENOUGH, Flow, MORE, Operator};
+use crate::ops::erased::Erased;
+use crate::plan::{Needs, Parents, Partitioner};
+use crate::record::Record;
+use crate::table::Table;
+use crate::task::Task;
+use firesteel_common::{Error, ErrorCode, Payload, Result};
+use serde::{Deserialize, Serialize};
+
+/// Two datasets partitioned alike, partition by partition.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Sides<'s, K, V, W> {
+    /// The left side.
+    pub left: Erased<'s, (K, V)>,
+    /// The right side.
+    pub right: Erased<'s, (K, W)>,
+    /// How many partitions each has.
+    pub partitions: u32,
+}
+
+impl<K, V, W> Clone for Sides<'_, K, V, W> {
+    fn clone(&self) -> Self {
+        Self { left: self.left.clone(), right: self.right.clone(), partitions: self.partitions }
+    }
+}
+
+/// What both operators on two sides answer to their driver.
+macro_rules! two_sides {
+    () => {
+        type Split = (Payload, Payload);
+
+        fn splits(&self) -> Result<Vec<Self::Split>> {
+            let (left, right) = (self.sides.left.splits()?, self.sides.right.splits()?);
+            if left.len() != right.len() {
+                return Err(Error::new(ErrorCode::Internal, "the sides of a join are not partitioned alike"));
+            }
+            Ok(left.into_iter().zip(right).collect())
+        }
+
+        fn describe(&self, split: &Self::Split, needs: &mut Needs) -> Result<()> {
+            self.sides.left.describe(&split.0, needs)?;
+            self.sides.right.describe(&split.1, needs)
+        }
+
+        fn parents(&self, parents: &mut Parents<'s>) {
+            self.sides.left.parents(parents);
+            self.sides.right.parents(parents);
+        }
+
+        fn partitioner(&self) -> Option<Partitioner> {
+            Some(Partitioner::Hash(self.sides.partitions))
+        }
+    };
+}
+
+/// All values of both sides for each key. See [`crate::Rdd::cogroup`].
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct CoGrouped<'s, K, V, W> {
+    /// The sides.
+    pub sides: Sides<'s, K, V, W>,
+}
+
+impl<K, V, W> Clone for CoGrouped<'_, K, V, W> {
+    fn clone(&self) -> Self {
+        Self { sides: self.sides.clone() }
+    }
+}
+
+/// A value of one of the sides.
+enum Side<V, W> {
+    Left(V),
+    Right(W),
+}
+
+impl<'s, K: Key<'s>, V: Record<'s>, W: Record<'s>> Operator<'s> for CoGrouped<'s, K, V, W> {
+    type Item = (K, (Vec<V>, Vec<W>));
+    two_sides!();
+
+    fn run<S>(&self, task: &Task<'s>, split: &Self::Split, sink: &mut S) -> Result<Flow>
+    where
+        S: FnMut(Self::Item) -> Flow,
+    {
+        let add = |both: &mut (Vec<V>, Vec<W>), value| match value {
+            Side::Left(value) => both.0.push(value),
+            Side::Right(value) => both.1.push(value),
+        };
+        let create = |value| {
+            let mut both = (Vec::new(), Vec::new());
+            add(&mut both, value);
+            both
+        };
+        let mut table = Table::new(create, add);
+        let _ = self.sides.left.run(task, &split.0, &mut |(key, value)| {
+            table.push(key, Side::Left(value));
+            MORE
+        })?;
+        let _ = self.sides.right.run(task, &split.1, &mut |(key, value)| {
+            table.push(key, Side::Right(value));
+            MORE
+        })?;
+        Ok(table.finish().try_for_each(|(_, key, both)| sink((key, both))))
+    }
+}
+
+/// Each pair of values of the same key. See [`crate::Rdd::join`]. The left side is held in a table, the right
+/// side passes by it: pairs come in the order of the right side, then of the left.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Joined<'s, K, V, W> {
+    /// The sides.
+    pub sides: Sides<'s, K, V, W>,
+}
+
+impl<K, V, W> Clone for Joined<'_, K, V, W> {
+    fn clone(&self) -> Self {
+        Self { sides: self.sides.clone() }
+    }
+}
+
+impl<'s, K, V, W> Operator<'s> for Joined<'s, K, V, W>
+where
+    K: Key<'s>,
+    V: Record<'s> + Clone,
+    W: Record<'s> + Clone,
+{
+    type Item = (K, (V, W));
+    two_sides!();
+
+    fn run<S>(&self, task: &Task<'s>, split: &Self::Split, sink: &mut S) -> Result<Flow>
+    where
+        S: FnMut(Self::Item) -> Flow,
+    {
+        // One value for a key is the common case, and needs no list.
+        let create = |value: V| (value, Vec::new());
+        let mut table = Table::new(create, |values: &mut (V, Vec<V>), value| values.1.push(value));
+        let _ = self.sides.left.run(task, &split.0, &mut |(key, value)| {
+            table.push(key, value);
+            MORE
+        })?;
+        table.settle();
+        self.sides.right.run(task, &split.1, &mut |(key, right): (K, W)| {
+            let Some((first, others)) = table.get(&key) else { return MORE };
+            for left in std::iter::once(first).chain(others) {
+                if sink((key.clone(), (left.clone(), right.clone()))).is_break() {
+                    return ENOUGH;
+                }
+            }
+            MORE
+        })
+    }
+}

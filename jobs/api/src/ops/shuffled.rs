@@ -1,0 +1,262 @@
+//! Readers of shuffles. What was before the shuffle has no part in their types: a loop may rebuild its dataset
+//! in each turn.
+
+use crate::combine::Combine;
+use crate::key::Key;
+use crate::operator::{ENOUGH, Flow, MORE, Operator};
+use crate::plan::{Needs, Parents, Partitioner, Shuffle};
+use crate::record::{Reader, Record};
+use crate::table::Table;
+use crate::task::Task;
+use firesteel_common::id::StageId;
+use firesteel_common::{Error, ErrorCode, Result};
+use serde::{Deserialize, Serialize};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// A shuffle as its readers know it.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct ShuffleRead<'s> {
+    /// The stage that writes it.
+    pub stage: StageId,
+    /// Driver only: keeps the shuffle.
+    #[serde(skip)]
+    pub handle: Option<Arc<Shuffle<'s>>>,
+}
+
+impl<'s> ShuffleRead<'s> {
+    /// A reader of a shuffle.
+    pub fn new(shuffle: Arc<Shuffle<'s>>) -> Self {
+        Self { stage: shuffle.id, handle: Some(shuffle) }
+    }
+
+    /// How many reducers there are.
+    ///
+    /// # Errors
+    /// `INTERNAL` in a task.
+    pub fn reducers(&self) -> Result<u32> {
+        self.handle.as_ref().map(|shuffle| shuffle.reducers).ok_or_else(only_in_drivers)
+    }
+
+    /// One split for each reducer.
+    ///
+    /// # Errors
+    /// `INTERNAL` in a task.
+    pub fn splits(&self) -> Result<Vec<u32>> {
+        Ok((0..self.reducers()?).collect())
+    }
+
+    /// Adds the shuffle to the parents of a stage.
+    pub fn parents(&self, parents: &mut Parents<'s>) {
+        if let Some(shuffle) = &self.handle {
+            parents.add(shuffle);
+        }
+    }
+
+    /// Gives what was written for a reducer, in the order of the map partitions.
+    ///
+    /// # Errors
+    /// What reading fails with.
+    #[inline(always)]
+    pub fn run<T: Record<'s>>(
+        &self,
+        task: &Task<'s>,
+        reducer: u32,
+        mut sink: impl FnMut(T) -> Flow,
+    ) -> Result<Flow> {
+        let mut at = 0;
+        while let Some(segment) = task.segment::<T>(self.stage, reducer, &mut at)? {
+            let mut reader = Reader::new(segment.payload);
+            for _ in 0..segment.records {
+                let flow = sink(T::decode(&mut reader)?);
+                if flow.is_break() {
+                    return Ok(ENOUGH);
+                }
+            }
+        }
+        Ok(MORE)
+    }
+}
+
+/// The error of asking a task what only the driver knows.
+pub fn only_in_drivers() -> Error {
+    Error::new(ErrorCode::Internal, "a task was asked for what only its driver knows")
+}
+
+/// What every reader of one shuffle answers to its driver.
+macro_rules! reads_shuffle {
+    () => {
+        type Split = u32;
+
+        fn splits(&self) -> Result<Vec<u32>> {
+            self.read.splits()
+        }
+
+        fn describe(&self, split: &u32, needs: &mut Needs) -> Result<()> {
+            needs.read(self.read.stage, *split);
+            Ok(())
+        }
+
+        fn parents(&self, parents: &mut Parents<'s>) {
+            self.read.parents(parents);
+        }
+    };
+}
+
+/// Records as they were written: after `repartition` and `partition_by`.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Shuffled<'s, T> {
+    /// The shuffle.
+    pub read: ShuffleRead<'s>,
+    /// Driver only: how the records lie.
+    #[serde(skip)]
+    pub partitioner: Option<Partitioner>,
+    /// The type of the records.
+    pub record: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Shuffled<'_, T> {
+    fn clone(&self) -> Self {
+        Self { read: self.read.clone(), partitioner: self.partitioner, record: PhantomData }
+    }
+}
+
+impl<'s, T: Record<'s>> Operator<'s> for Shuffled<'s, T> {
+    type Item = T;
+    reads_shuffle!();
+
+    fn partitioner(&self) -> Option<Partitioner> {
+        self.partitioner
+    }
+
+    fn run<S: FnMut(T) -> Flow>(&self, task: &Task<'s>, split: &u32, sink: &mut S) -> Result<Flow> {
+        self.read.run(task, *split, sink)
+    }
+}
+
+/// One record for each key: after `reduce_by_key`, `aggregate_by_key` and `distinct`.
+#[derive(Serialize, Deserialize)]
+#[serde(bound(serialize = "C: Serialize", deserialize = "C: serde::de::DeserializeOwned"))]
+pub struct Combined<'s, K, V, C> {
+    /// The shuffle.
+    pub read: ShuffleRead<'s>,
+    /// How values are combined.
+    pub combine: C,
+    /// The types of the keys and of the values before.
+    pub pair: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V, C: Clone> Clone for Combined<'_, K, V, C> {
+    fn clone(&self) -> Self {
+        Self { read: self.read.clone(), combine: self.combine.clone(), pair: PhantomData }
+    }
+}
+
+impl<'s, K, V, C> Operator<'s> for Combined<'s, K, V, C>
+where
+    K: Key<'s>,
+    V: 's,
+    C: Combine<'s, V>,
+{
+    type Item = (K, C::Acc);
+    reads_shuffle!();
+
+    fn partitioner(&self) -> Option<Partitioner> {
+        self.read.handle.as_ref().map(|shuffle| Partitioner::Hash(shuffle.reducers))
+    }
+
+    fn run<S>(&self, task: &Task<'s>, split: &u32, sink: &mut S) -> Result<Flow>
+    where
+        S: FnMut((K, C::Acc)) -> Flow,
+    {
+        let merge = |acc: &mut C::Acc, other| self.combine.merge(acc, other);
+        let mut table = Table::new(|acc: C::Acc| acc, merge);
+        let _ = self.read.run(task, *split, |(key, acc): (K, C::Acc)| {
+            table.push(key, acc);
+            MORE
+        })?;
+        let granted = task.io().acquire_memory(table.bytes());
+        let flow = table.finish().try_for_each(|(_, key, acc)| sink((key, acc)));
+        task.io().release_memory(granted);
+        Ok(flow)
+    }
+}
+
+/// All values of each key: after `group_by_key`.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Grouped<'s, K, V> {
+    /// The shuffle.
+    pub read: ShuffleRead<'s>,
+    /// The types of keys and values.
+    pub pair: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> Clone for Grouped<'_, K, V> {
+    fn clone(&self) -> Self {
+        Self { read: self.read.clone(), pair: PhantomData }
+    }
+}
+
+impl<'s, K: Key<'s>, V: Record<'s>> Operator<'s> for Grouped<'s, K, V> {
+    type Item = (K, Vec<V>);
+    reads_shuffle!();
+
+    fn partitioner(&self) -> Option<Partitioner> {
+        self.read.handle.as_ref().map(|shuffle| Partitioner::Hash(shuffle.reducers))
+    }
+
+    fn run<S>(&self, task: &Task<'s>, split: &u32, sink: &mut S) -> Result<Flow>
+    where
+        S: FnMut((K, Vec<V>)) -> Flow,
+    {
+        let mut table = Table::new(|value| vec![value], |values: &mut Vec<V>, value| values.push(value));
+        let _ = self.read.run(task, *split, |(key, value)| {
+            table.push(key, value);
+            MORE
+        })?;
+        Ok(table.finish().try_for_each(|(_, key, values)| sink((key, values))))
+    }
+}
+
+/// Records in the order of their keys: after `sort_by_key`. Equal keys keep their order.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Sorted<'s, K, V> {
+    /// The shuffle.
+    pub read: ShuffleRead<'s>,
+    /// Whether the greatest key comes first.
+    pub descending: bool,
+    /// The types of keys and values.
+    pub pair: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> Clone for Sorted<'_, K, V> {
+    fn clone(&self) -> Self {
+        Self { read: self.read.clone(), descending: self.descending, pair: PhantomData }
+    }
+}
+
+impl<'s, K: Record<'s> + Ord, V: Record<'s>> Operator<'s> for Sorted<'s, K, V> {
+    type Item = (K, V);
+    reads_shuffle!();
+
+    fn partitioner(&self) -> Option<Partitioner> {
+        Some(Partitioner::Range(self.read.stage))
+    }
+
+    fn run<S: FnMut((K, V)) -> Flow>(&self, task: &Task<'s>, split: &u32, sink: &mut S) -> Result<Flow> {
+        let mut records: Vec<(K, V)> = Vec::new();
+        let _ = self.read.run(task, *split, |record| {
+            records.push(record);
+            MORE
+        })?;
+        if self.descending {
+            records.sort_by(|a, b| b.0.cmp(&a.0));
+        } else {
+            records.sort_by(|a, b| a.0.cmp(&b.0));
+        }
+        Ok(records.into_iter().try_for_each(sink))
+    }
+}

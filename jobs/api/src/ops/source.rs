@@ -1,0 +1,132 @@
+//! Sources without files: values of the driver, and ranges of numbers.
+
+use crate::operator::{Flow, MORE, Operator};
+use crate::plan::{Needs, Parents};
+use crate::record::{Reader, Record};
+use crate::task::Task;
+use firesteel_common::{Payload, Result};
+use serde::{Deserialize, Serialize};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// Values that the driver had. Each partition travels with its task.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Parallelize<T> {
+    /// Driver only: the encoded records of each partition.
+    #[serde(skip)]
+    pub partitions: Arc<Vec<Payload>>,
+    /// The type of the records.
+    pub record: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Parallelize<T> {
+    fn clone(&self) -> Self {
+        Self { partitions: self.partitions.clone(), record: PhantomData }
+    }
+}
+
+impl<T> Parallelize<T> {
+    /// Deals values out to `count` partitions, in order, as evenly as can be.
+    pub fn new<'s>(values: &[T], count: usize) -> Self
+    where
+        T: Record<'s>,
+    {
+        let count = count.max(1);
+        let partitions = (0..count)
+            .map(|partition| {
+                let range = values.len() * partition / count..values.len() * (partition + 1) / count;
+                let mut bytes = Vec::new();
+                values[range].iter().for_each(|value| value.encode(&mut bytes));
+                // A record may take no bytes at all, so their number comes first.
+                let mut payload = Vec::with_capacity(bytes.len() + 5);
+                let len = values.len() * (partition + 1) / count - values.len() * partition / count;
+                crate::record::put_varint(&mut payload, len as u64);
+                payload.append(&mut bytes);
+                Payload::from(payload)
+            })
+            .collect();
+        Self { partitions: Arc::new(partitions), record: PhantomData }
+    }
+}
+
+struct PayloadBytes(Payload);
+
+impl AsRef<[u8]> for PayloadBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<'s, T: Record<'s>> Operator<'s> for Parallelize<T> {
+    type Item = T;
+    type Split = Payload;
+
+    fn splits(&self) -> Result<Vec<Payload>> {
+        Ok(self.partitions.to_vec())
+    }
+
+    fn describe(&self, _split: &Payload, _needs: &mut Needs) -> Result<()> {
+        Ok(())
+    }
+
+    fn parents(&self, _parents: &mut Parents<'s>) {}
+
+    fn run<S>(&self, task: &Task<'s>, split: &Payload, sink: &mut S) -> Result<Flow>
+    where
+        S: FnMut(T) -> Flow,
+    {
+        let mut reader = Reader::new(task.hold(Arc::new(PayloadBytes(split.clone()))));
+        for _ in 0..reader.varint()? {
+            let flow = sink(T::decode(&mut reader)?);
+            if flow.is_break() {
+                return Ok(flow);
+            }
+        }
+        Ok(MORE)
+    }
+}
+
+/// The whole numbers of a range.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Numbers {
+    /// The first.
+    pub start: i64,
+    /// The distance of two neighbours; not 0.
+    pub step: i64,
+    /// How many there are.
+    pub count: u64,
+    /// How many partitions there are.
+    pub partitions: u32,
+}
+
+impl<'s> Operator<'s> for Numbers {
+    type Item = i64;
+    type Split = (u64, u64);
+
+    fn splits(&self) -> Result<Vec<(u64, u64)>> {
+        let at = |partition: u32| {
+            (u128::from(self.count) * u128::from(partition) / u128::from(self.partitions)) as u64
+        };
+        Ok((0..self.partitions).map(|partition| (at(partition), at(partition + 1))).collect())
+    }
+
+    fn describe(&self, _split: &(u64, u64), _needs: &mut Needs) -> Result<()> {
+        Ok(())
+    }
+
+    fn parents(&self, _parents: &mut Parents<'s>) {}
+
+    fn run<S>(&self, _task: &Task<'s>, split: &(u64, u64), sink: &mut S) -> Result<Flow>
+    where
+        S: FnMut(i64) -> Flow,
+    {
+        for number in split.0..split.1 {
+            let flow = sink(self.start.wrapping_add((number as i64).wrapping_mul(self.step)));
+            if flow.is_break() {
+                return Ok(flow);
+            }
+        }
+        Ok(MORE)
+    }
+}

@@ -1,0 +1,61 @@
+//! The output that writes text files.
+
+use crate::operator::{ENOUGH, MORE, Operator};
+use crate::output::Output;
+use crate::record::put_varint;
+use crate::task::{Produced, Task};
+use firesteel_common::Result;
+use serde::{Deserialize, Serialize};
+use std::fmt::Display;
+use std::io::Write;
+
+/// How many bytes are gathered before they are written.
+const BUFFER: usize = 256 * 1024;
+
+/// One line for each record, into the file of the partition. Its value is the attempt that wrote it, so that the
+/// driver can make exactly that one visible.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct SaveText {
+    /// The output directory.
+    pub dir: String,
+}
+
+/// The name of the file of a partition.
+pub fn part_name(partition: u32) -> String {
+    format!("part-{partition:05}")
+}
+
+impl<'s, T: Display + 's> Output<'s, T> for SaveText {
+    fn run<Op>(&self, task: &Task<'s>, op: &Op, split: &Op::Split) -> Result<Produced>
+    where
+        Op: Operator<'s, Item = T>,
+    {
+        let mut file = task.host().create_output(&self.dir, &part_name(task.partition()))?;
+        let mut bytes: Vec<u8> = Vec::with_capacity(BUFFER + 4096);
+        let mut failure = None;
+        let mut written = 0;
+        let _ = op.run(task, split, &mut |record: T| {
+            // Writing to a vector cannot fail.
+            let _ = writeln!(bytes, "{record}");
+            if bytes.len() >= BUFFER {
+                written += bytes.len() as u64;
+                if let Err(error) = file.write(&bytes) {
+                    failure = Some(error);
+                    return ENOUGH;
+                }
+                bytes.clear();
+            }
+            MORE
+        })?;
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        written += bytes.len() as u64;
+        file.write(&bytes)?;
+        file.finish()?;
+        task.add_metrics(|metrics| metrics.output_bytes += written);
+        let mut value = Vec::new();
+        put_varint(&mut value, u64::from(task.io().description().task.attempt));
+        Ok(Produced::Value(value))
+    }
+}

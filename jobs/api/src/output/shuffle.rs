@@ -1,0 +1,175 @@
+//! Outputs that write a shuffle: combined by key, by key as they come, in turns, or by ranges of keys.
+
+use crate::combine::Combine;
+use crate::key::Key;
+use crate::operator::{MORE, Operator};
+use crate::output::Output;
+use crate::record::{Reader, Record, type_tag};
+use crate::table::Table;
+use crate::task::{Produced, Task};
+use firesteel_common::{Payload, Result};
+use serde::{Deserialize, Serialize};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// Encoded records for each reducer.
+struct Buffers {
+    buffers: Vec<(u64, Vec<u8>)>,
+}
+
+impl Buffers {
+    fn new(reducers: u32) -> Self {
+        Self { buffers: vec![(0, Vec::new()); reducers as usize] }
+    }
+
+    #[inline(always)]
+    fn push<'s, T: Record<'s>>(&mut self, reducer: u32, record: &T) {
+        let (records, bytes) = &mut self.buffers[reducer as usize];
+        *records += 1;
+        record.encode(bytes);
+    }
+
+    /// Hands the segments over, in the order of the reducers.
+    fn write<T>(self, task: &Task<'_>) -> Result<Produced> {
+        let mut writer = task.io().map_output()?;
+        for (records, bytes) in self.buffers {
+            writer.append(type_tag::<T>(), records, &bytes)?;
+        }
+        Ok(Produced::MapOutput(writer.finish(Payload::empty())?))
+    }
+}
+
+/// Combines by key before it writes: one record for each key of the partition.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct CombineWrite<C> {
+    /// How many reducers there are.
+    pub reducers: u32,
+    /// How values are combined.
+    pub combine: C,
+}
+
+impl<'s, K, V, C> Output<'s, (K, V)> for CombineWrite<C>
+where
+    K: Key<'s>,
+    V: 's,
+    C: Combine<'s, V>,
+{
+    fn run<Op>(&self, task: &Task<'s>, op: &Op, split: &Op::Split) -> Result<Produced>
+    where
+        Op: Operator<'s, Item = (K, V)>,
+    {
+        let mut table = Table::new(
+            |value| self.combine.create(value),
+            |acc: &mut C::Acc, value| self.combine.add(acc, value),
+        );
+        let mut flow = |(key, value)| {
+            table.push(key, value);
+            MORE
+        };
+        let _ = op.run(task, split, &mut flow)?;
+        // The table's memory is asked for and given back; it does not spill.
+        let bytes = table.bytes();
+        let granted = task.io().acquire_memory(bytes);
+        let mut buffers = Buffers::new(self.reducers);
+        for (digest, key, acc) in table.finish() {
+            buffers.push(digest.partition(self.reducers), &(key, acc));
+        }
+        let written = buffers.write::<(K, C::Acc)>(task);
+        task.io().release_memory(granted);
+        written
+    }
+}
+
+/// Writes each record to the reducer of its key.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct HashWrite {
+    /// How many reducers there are.
+    pub reducers: u32,
+}
+
+impl<'s, K: Key<'s>, V: Record<'s>> Output<'s, (K, V)> for HashWrite {
+    fn run<Op>(&self, task: &Task<'s>, op: &Op, split: &Op::Split) -> Result<Produced>
+    where
+        Op: Operator<'s, Item = (K, V)>,
+    {
+        let mut buffers = Buffers::new(self.reducers);
+        let _ = op.run(task, split, &mut |record: (K, V)| {
+            buffers.push(record.0.digest().partition(self.reducers), &record);
+            MORE
+        })?;
+        buffers.write::<(K, V)>(task)
+    }
+}
+
+/// Deals records out in turns. Where it begins depends on the partition alone, so a repeated task deals the same.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RoundRobinWrite {
+    /// How many reducers there are.
+    pub reducers: u32,
+}
+
+impl<'s, T: Record<'s>> Output<'s, T> for RoundRobinWrite {
+    fn run<Op>(&self, task: &Task<'s>, op: &Op, split: &Op::Split) -> Result<Produced>
+    where
+        Op: Operator<'s, Item = T>,
+    {
+        let mut buffers = Buffers::new(self.reducers);
+        let mut next = task.partition() % self.reducers;
+        let _ = op.run(task, split, &mut |record: T| {
+            buffers.push(next, &record);
+            next = if next + 1 == self.reducers { 0 } else { next + 1 };
+            MORE
+        })?;
+        buffers.write::<T>(task)
+    }
+}
+
+/// Writes each record to the reducer whose range holds its key.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct RangeWrite<K> {
+    /// How many reducers there are.
+    pub reducers: u32,
+    /// Whether the first reducer gets the greatest keys.
+    pub descending: bool,
+    /// The keys between the ranges, ascending, encoded one after the other.
+    pub bounds: Payload,
+    /// The type of the keys.
+    pub key: PhantomData<fn() -> K>,
+}
+
+impl<K> Clone for RangeWrite<K> {
+    fn clone(&self) -> Self {
+        Self { bounds: self.bounds.clone(), key: PhantomData, ..*self }
+    }
+}
+
+/// Shared bytes of a payload.
+struct PayloadBytes(Payload);
+
+impl AsRef<[u8]> for PayloadBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<'s, K: Record<'s> + Ord, V: Record<'s>> Output<'s, (K, V)> for RangeWrite<K> {
+    fn run<Op>(&self, task: &Task<'s>, op: &Op, split: &Op::Split) -> Result<Produced>
+    where
+        Op: Operator<'s, Item = (K, V)>,
+    {
+        let mut reader = Reader::new(task.hold(Arc::new(PayloadBytes(self.bounds.clone()))));
+        let mut bounds = Vec::new();
+        while !reader.is_empty() {
+            bounds.push(K::decode(&mut reader)?);
+        }
+        let mut buffers = Buffers::new(self.reducers);
+        let last = self.reducers - 1;
+        let _ = op.run(task, split, &mut |record: (K, V)| {
+            let range = (bounds.partition_point(|bound| *bound <= record.0) as u32).min(last);
+            buffers.push(if self.descending { last - range } else { range }, &record);
+            MORE
+        })?;
+        buffers.write::<(K, V)>(task)
+    }
+}

@@ -1,0 +1,349 @@
+//! Records: what crosses a shuffle, a cache or the way to the driver, and how it is written there.
+//!
+//! Whole numbers are varints, text is its length and its bytes. A record may borrow (`&'s str`): it lies in the
+//! segment that it was read from, which stays in place for the time of the task.
+
+use firesteel_common::{Error, ErrorCode, Result};
+
+/// Reads records from bytes that live as long as the task.
+pub struct Reader<'s> {
+    bytes: &'s [u8],
+}
+
+/// What reading damaged or foreign bytes fails with.
+#[cold]
+fn damaged() -> Error {
+    Error::new(ErrorCode::Codec, "a record does not fit the bytes that it is read from")
+}
+
+impl<'s> Reader<'s> {
+    /// Reads from the start of `bytes`.
+    pub fn new(bytes: &'s [u8]) -> Self {
+        Self { bytes }
+    }
+
+    /// Whether all bytes have been read.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The next `len` bytes.
+    ///
+    /// # Errors
+    /// `CODEC` if there are fewer.
+    #[inline(always)]
+    pub fn bytes(&mut self, len: usize) -> Result<&'s [u8]> {
+        let Some((head, rest)) = self.bytes.split_at_checked(len) else { return Err(damaged()) };
+        self.bytes = rest;
+        Ok(head)
+    }
+
+    /// The next bytes, as many as the array has.
+    ///
+    /// # Errors
+    /// `CODEC` if there are fewer.
+    #[inline(always)]
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let Some((head, rest)) = self.bytes.split_first_chunk::<N>() else { return Err(damaged()) };
+        self.bytes = rest;
+        Ok(*head)
+    }
+
+    /// A number of up to 64 bits, seven bits to the byte.
+    ///
+    /// # Errors
+    /// `CODEC` if it does not end.
+    #[inline(always)]
+    pub fn varint(&mut self) -> Result<u64> {
+        match self.bytes.split_first() {
+            Some((byte, rest)) if *byte < 0x80 => {
+                self.bytes = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let [byte] = self.array()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(damaged())
+    }
+
+    /// A length, which is never more than there can be items left when each has at least one byte.
+    ///
+    /// # Errors
+    /// `CODEC` if it is more than `usize`.
+    #[inline(always)]
+    pub fn length(&mut self) -> Result<usize> {
+        usize::try_from(self.varint()?).map_err(|_| damaged())
+    }
+}
+
+/// Writes a number of up to 64 bits, seven bits to the byte.
+#[inline(always)]
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// A record. Implemented for numbers, text, bytes, tuples, `Option`, `Vec`, arrays; for your own serde types by
+/// [`crate::record!`], or [`crate::key!`] if they are keys too.
+pub trait Record<'s>: Sized + Send + 's {
+    /// The same record without borrowed parts, as the driver gets it.
+    type Owned: for<'x> Record<'x, Owned = Self::Owned> + 'static;
+
+    /// Writes it.
+    fn encode(&self, out: &mut Vec<u8>);
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// `CODEC` if the bytes are not one.
+    fn decode(reader: &mut Reader<'s>) -> Result<Self>;
+}
+
+/// Names the type of a record in the header of segments.
+pub fn type_tag<T>() -> u64 {
+    std::any::type_name::<T>()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+macro_rules! unsigned {
+    ($($name:ty),*) => {$(
+        impl<'s> Record<'s> for $name {
+            type Owned = Self;
+            #[inline(always)]
+            fn encode(&self, out: &mut Vec<u8>) {
+                put_varint(out, *self as u64);
+            }
+            #[inline(always)]
+            fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+                Self::try_from(reader.varint()?).map_err(|_| damaged())
+            }
+        }
+    )*};
+}
+unsigned!(u16, u32, u64, usize);
+
+macro_rules! signed {
+    ($($name:ty),*) => {$(
+        impl<'s> Record<'s> for $name {
+            type Owned = Self;
+            #[inline(always)]
+            fn encode(&self, out: &mut Vec<u8>) {
+                let value = *self as i64;
+                put_varint(out, (value << 1) as u64 ^ (value >> 63) as u64);
+            }
+            #[inline(always)]
+            fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+                let value = reader.varint()?;
+                Self::try_from((value >> 1) as i64 ^ -((value & 1) as i64)).map_err(|_| damaged())
+            }
+        }
+    )*};
+}
+signed!(i16, i32, i64, isize);
+
+macro_rules! fixed {
+    ($($name:ty),*) => {$(
+        impl<'s> Record<'s> for $name {
+            type Owned = Self;
+            #[inline(always)]
+            fn encode(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_le_bytes());
+            }
+            #[inline(always)]
+            fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+                Ok(Self::from_le_bytes(reader.array()?))
+            }
+        }
+    )*};
+}
+fixed!(u8, i8, f32, f64, u128, i128);
+
+impl<'s> Record<'s> for bool {
+    type Owned = Self;
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(*self));
+    }
+    fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+        match reader.array()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            _ => Err(damaged()),
+        }
+    }
+}
+
+impl<'s> Record<'s> for char {
+    type Owned = Self;
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, u64::from(u32::from(*self)));
+    }
+    fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+        u32::decode(reader)?.try_into().map_err(|_| damaged())
+    }
+}
+
+impl<'s> Record<'s> for &'s [u8] {
+    type Owned = Vec<u8>;
+    #[inline(always)]
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.len() as u64);
+        out.extend_from_slice(self);
+    }
+    #[inline(always)]
+    fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+        let len = reader.length()?;
+        reader.bytes(len)
+    }
+}
+
+impl<'s> Record<'s> for &'s str {
+    type Owned = String;
+    #[inline(always)]
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.as_bytes().encode(out);
+    }
+    #[inline(always)]
+    fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+        std::str::from_utf8(<&[u8]>::decode(reader)?).map_err(|_| damaged())
+    }
+}
+
+impl<'s> Record<'s> for String {
+    type Owned = Self;
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.as_bytes().encode(out);
+    }
+    fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+        Ok(<&str>::decode(reader)?.to_owned())
+    }
+}
+
+impl<'s, T: Record<'s>> Record<'s> for Vec<T> {
+    type Owned = Vec<T::Owned>;
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.len() as u64);
+        self.iter().for_each(|item| item.encode(out));
+    }
+    fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+        let len = reader.length()?;
+        let mut items = Vec::with_capacity(len.min(reader.bytes.len()));
+        for _ in 0..len {
+            items.push(T::decode(reader)?);
+        }
+        Ok(items)
+    }
+}
+
+impl<'s, T: Record<'s>> Record<'s> for Option<T> {
+    type Owned = Option<T::Owned>;
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.is_some().encode(out);
+        if let Some(item) = self {
+            item.encode(out);
+        }
+    }
+    fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+        bool::decode(reader)?.then(|| T::decode(reader)).transpose()
+    }
+}
+
+impl<'s, T: Record<'s>, const N: usize> Record<'s> for [T; N] {
+    type Owned = [T::Owned; N];
+    #[inline(always)]
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.iter().for_each(|item| item.encode(out));
+    }
+    #[inline(always)]
+    fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+        let mut failure = None;
+        let items: [Option<T>; N] = std::array::from_fn(|_| match T::decode(reader) {
+            Ok(item) => Some(item),
+            Err(error) => {
+                failure = Some(error);
+                None
+            }
+        });
+        if items.iter().any(Option::is_none) {
+            return Err(failure.unwrap_or_else(damaged));
+        }
+        let items: Vec<T> = items.into_iter().flatten().collect();
+        items.try_into().map_err(|_| damaged())
+    }
+}
+
+macro_rules! tuples {
+    ($(($($name:ident $at:tt),*);)*) => {$(
+        impl<'s, $($name: Record<'s>),*> Record<'s> for ($($name,)*) {
+            type Owned = ($($name::Owned,)*);
+            #[inline(always)]
+            fn encode(&self, out: &mut Vec<u8>) {
+                $(self.$at.encode(out);)*
+            }
+            #[inline(always)]
+            #[expect(non_snake_case, reason = "a type parameter lends its name to its value")]
+            fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+                $(let $name = $name::decode(reader)?;)*
+                Ok(($($name,)*))
+            }
+        }
+    )*};
+}
+tuples! {
+    (A 0);
+    (A 0, B 1);
+    (A 0, B 1, C 2);
+    (A 0, B 1, C 2, D 3);
+    (A 0, B 1, C 2, D 3, E 4);
+    (A 0, B 1, C 2, D 3, E 4, F 5);
+}
+
+impl<'s> Record<'s> for () {
+    type Owned = ();
+    fn encode(&self, _out: &mut Vec<u8>) {}
+    fn decode(_reader: &mut Reader<'s>) -> Result<Self> {
+        Ok(())
+    }
+}
+
+/// Writes a serde type: its length, then bincode. For [`crate::record!`].
+#[doc(hidden)]
+pub fn encode_serde<T: serde::Serialize>(value: &T, out: &mut Vec<u8>) {
+    crate::serial::encode_record(value, out);
+}
+
+/// Reads a serde type. For [`crate::record!`].
+#[doc(hidden)]
+pub fn decode_serde<T: serde::de::DeserializeOwned>(reader: &mut Reader<'_>) -> Result<T> {
+    let len = reader.length()?;
+    crate::serial::decode_record(reader.bytes(len)?)
+}
+
+/// Makes records of serde types: `firesteel::record!(Point, Line);`
+#[macro_export]
+macro_rules! record {
+    ($($name:ty),* $(,)?) => {$(
+        impl<'s> $crate::Record<'s> for $name {
+            type Owned = Self;
+            fn encode(&self, out: &mut Vec<u8>) {
+                $crate::record::encode_serde(self, out);
+            }
+            fn decode(reader: &mut $crate::record::Reader<'s>) -> $crate::Result<Self> {
+                $crate::record::decode_serde(reader)
+            }
+        }
+    )*};
+}

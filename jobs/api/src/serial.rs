@@ -1,0 +1,31 @@
+//! Serde types as bytes inside records. The only file here that names bincode; programs and splits of tasks use
+//! the codec of the protocol.
+
+use firesteel_common::{Error, ErrorCode, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The longest serde record, in bytes.
+const LIMIT: usize = 64 * 1024 * 1024;
+
+/// Writes the length and the bytes of a value. One that serde cannot write becomes an empty record, which its
+/// reader refuses.
+pub(crate) fn encode_record<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+    let bytes = bincode::serde::encode_to_vec(value, bincode::config::standard()).unwrap_or_default();
+    crate::record::put_varint(out, bytes.len() as u64 + 1);
+    out.push(u8::from(bytes.is_empty()));
+    out.extend_from_slice(&bytes);
+}
+
+/// Reads what [`encode_record`] wrote after the length.
+pub(crate) fn decode_record<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let broken = |cause: String| Error::new(ErrorCode::Codec, format!("a record cannot be read: {cause}"));
+    let Some((0, bytes)) = bytes.split_first() else {
+        return Err(broken("its writer could not encode it".to_owned()));
+    };
+    match bincode::serde::decode_from_slice(bytes, bincode::config::standard().with_limit::<LIMIT>()) {
+        Ok((value, read)) if read == bytes.len() => Ok(value),
+        Ok(_) => Err(broken("bytes are left over".to_owned())),
+        Err(cause) => Err(broken(cause.to_string())),
+    }
+}

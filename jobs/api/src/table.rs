@@ -1,0 +1,170 @@
+//! The table that combines records by key: entries in the order of their first record, found over an index.
+//!
+//! Tables outgrow the caches, so the price of a record is a trip to memory. Records therefore wait in a small
+//! queue; when it is full, first all their places are touched (the trips overlap), then they are combined.
+
+use crate::key::{Digest, Key};
+use std::hint::black_box;
+
+/// How many records wait together.
+const QUEUE: usize = 32;
+/// The least number of places of an index, as a power of two.
+const INDEX_BITS_MIN: u32 = 10;
+
+/// A key with what was combined for it.
+struct Entry<K, A> {
+    digest: Digest,
+    key: K,
+    value: A,
+}
+
+/// A record that waits.
+struct Waiting<K, V> {
+    hash: u64,
+    digest: Digest,
+    key: K,
+    value: V,
+}
+
+/// Combines values of type `V` into one `A` for each key.
+pub struct Table<K, V, A, Create, Add> {
+    /// For each place: the upper half of the hash, and the number of the entry counted from 1; 0 is free.
+    index: Vec<u64>,
+    bits: u32,
+    entries: Vec<Entry<K, A>>,
+    queue: Vec<Waiting<K, V>>,
+    create: Create,
+    add: Add,
+}
+
+impl<'s, K, V, A, Create, Add> Table<K, V, A, Create, Add>
+where
+    K: Key<'s>,
+    Create: Fn(V) -> A,
+    Add: Fn(&mut A, V),
+{
+    /// An empty table. `create` makes the first value of a key, `add` adds a further one.
+    pub fn new(create: Create, add: Add) -> Self {
+        Self {
+            index: vec![0; 1 << INDEX_BITS_MIN],
+            bits: INDEX_BITS_MIN,
+            entries: Vec::new(),
+            queue: Vec::with_capacity(QUEUE),
+            create,
+            add,
+        }
+    }
+
+    /// Adds a record.
+    #[inline(always)]
+    pub fn push(&mut self, key: K, value: V) {
+        let digest = key.digest();
+        self.queue.push(Waiting { hash: digest.hash(), digest, key, value });
+        if self.queue.len() == QUEUE {
+            self.drain();
+        }
+    }
+
+    /// Combines what waits.
+    #[inline(never)]
+    fn drain(&mut self) {
+        let shift = 64 - self.bits;
+        let mut first = [0_usize; QUEUE];
+        for (waiting, first) in self.queue.iter().zip(&mut first) {
+            let slot = self.index[(waiting.hash >> shift) as usize];
+            *first = (slot as u32).wrapping_sub(1) as usize;
+        }
+        let touched = first.iter().filter_map(|entry| self.entries.get(*entry));
+        black_box(touched.fold(0, |sum, entry| sum ^ entry.digest.low));
+        let mut queue = std::mem::take(&mut self.queue);
+        for waiting in queue.drain(..) {
+            self.combine(waiting);
+        }
+        self.queue = queue;
+    }
+
+    #[inline(always)]
+    fn combine(&mut self, record: Waiting<K, V>) {
+        let mask = self.index.len() - 1;
+        let mut place = (record.hash >> (64 - self.bits)) as usize;
+        loop {
+            let slot = self.index[place];
+            if slot == 0 {
+                return self.insert(place, record);
+            }
+            if (slot ^ record.hash) >> 32 == 0
+                && let Some(entry) = self.entries.get_mut((slot as u32).wrapping_sub(1) as usize)
+                && entry.digest == record.digest
+                && (record.digest.is_exact() || entry.key == record.key)
+            {
+                return (self.add)(&mut entry.value, record.value);
+            }
+            place = (place + 1) & mask;
+        }
+    }
+
+    #[inline(always)]
+    fn insert(&mut self, place: usize, record: Waiting<K, V>) {
+        let value = (self.create)(record.value);
+        self.entries.push(Entry { digest: record.digest, key: record.key, value });
+        self.index[place] = (record.hash & !0xffff_ffff) | self.entries.len() as u64;
+        if self.entries.len() * 2 > self.index.len() {
+            self.grow();
+        }
+    }
+
+    /// Doubles the index. The upper half of a hash is all that a place depends on.
+    #[inline(never)]
+    fn grow(&mut self) {
+        let bits = self.bits + 1;
+        let mask = (1_usize << bits) - 1;
+        let mut index = vec![0; 1 << bits];
+        for slot in self.index.iter().filter(|slot| **slot != 0) {
+            let mut place = (*slot >> (64 - bits)) as usize;
+            while index[place] != 0 {
+                place = (place + 1) & mask;
+            }
+            index[place] = *slot;
+        }
+        self.index = index;
+        self.bits = bits;
+    }
+
+    /// The value of a key, if there is one. Nothing may wait (see [`Table::settle`]).
+    pub fn get(&self, key: &K) -> Option<&A> {
+        let digest = key.digest();
+        let hash = digest.hash();
+        let mut place = (hash >> (64 - self.bits)) as usize;
+        loop {
+            let slot = self.index[place];
+            if slot == 0 {
+                return None;
+            }
+            if (slot ^ hash) >> 32 == 0
+                && let Some(entry) = self.entries.get((slot as u32).wrapping_sub(1) as usize)
+                && entry.digest == digest
+                && (digest.is_exact() || entry.key == *key)
+            {
+                return Some(&entry.value);
+            }
+            place = (place + 1) & (self.index.len() - 1);
+        }
+    }
+
+    /// Combines what still waits.
+    pub fn settle(&mut self) {
+        self.drain();
+    }
+
+    /// Bytes that the table takes, without what its values point to.
+    pub fn bytes(&self) -> u64 {
+        (self.index.len() * size_of::<u64>() + self.entries.capacity() * size_of::<Entry<K, A>>()) as u64
+    }
+
+    /// The keys with their digests and values, in the order of their first records.
+    pub fn finish(mut self) -> impl Iterator<Item = (Digest, K, A)> {
+        self.drain();
+        self.index = Vec::new();
+        self.entries.into_iter().map(|entry| (entry.digest, entry.key, entry.value))
+    }
+}

@@ -1,0 +1,412 @@
+//! A runtime in this process and on this thread, for unit tests of jobs: real operators, real encodings, no
+//! cluster. It reads plain files and directories, and repeats nothing.
+
+use crate::arena::Owner;
+use crate::context::Context;
+use crate::driver::Driver;
+use crate::files::{FileInfo, Host, OpenFile, OutputFile};
+use crate::task::run_task;
+use firesteel_common::block::{BlockId, Encoding, MapStatus, SegmentHeader, SegmentStat};
+use firesteel_common::graph::{JobGraph, StageKind, StageSpec};
+use firesteel_common::id::{AppAttemptId, AppId, DatasetId, JobId, PluginHash, StageId, TaskId};
+use firesteel_common::job::{JobEvent, JobRunner, JobSpec, Target};
+use firesteel_common::task::{
+    AccumulatorUpdate, MapOutputWriter, ResultValue, Segment, SegmentStream, TaskDescription, TaskIo,
+    TaskMetrics, TaskOutcome,
+};
+use firesteel_common::{Error, ErrorCode, Payload, Result};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Runs `job` with a context over a runtime in this process that says it has two slots.
+///
+/// # Errors
+/// What the job answers.
+pub fn run<T>(job: impl for<'s> FnOnce(&Context<'s>) -> Result<T>) -> Result<T> {
+    run_on(&LocalRunner::new(2), job)
+}
+
+/// Runs `job` on a given runtime.
+///
+/// # Errors
+/// What the job answers.
+pub fn run_on<T>(
+    runner: &Arc<LocalRunner>,
+    job: impl for<'s> FnOnce(&Context<'s>) -> Result<T>,
+) -> Result<T> {
+    let driver = Driver::new(runner.clone(), Arc::new(LocalHost), PluginHash([0; 32]));
+    job(&Context::new(driver))
+}
+
+/// The runtime of [`run`].
+pub struct LocalRunner {
+    slots: u32,
+    state: Mutex<State>,
+}
+
+/// What the runtime remembers.
+#[derive(Default)]
+struct State {
+    graph: JobGraph,
+    events: BTreeMap<JobId, VecDeque<JobEvent>>,
+    /// Segments of each finished shuffle stage: by map partition, then by reducer.
+    outputs: BTreeMap<StageId, Vec<Vec<Option<Segment>>>>,
+    blocks: BTreeMap<BlockId, Segment>,
+    accumulated: Vec<AccumulatorUpdate>,
+    metrics: TaskMetrics,
+    tasks: u64,
+}
+
+/// The id of everything that runs here.
+const APP: AppAttemptId = AppAttemptId { app: AppId(1), attempt: 1 };
+
+impl LocalRunner {
+    /// A runtime that says it has so many slots.
+    pub fn new(slots: u32) -> Arc<Self> {
+        Arc::new(Self { slots, state: Mutex::default() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many tasks have run.
+    pub fn tasks(&self) -> u64 {
+        self.state().tasks
+    }
+
+    /// What all tasks have cost.
+    pub fn metrics(&self) -> TaskMetrics {
+        self.state().metrics
+    }
+
+    /// What is kept: stages with outputs, and cached blocks. Both are empty when no handle is left.
+    pub fn kept(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.outputs.len(), state.blocks.len())
+    }
+
+    /// Forgets all cached blocks, as if there were no room for them.
+    pub fn evict(&self) {
+        self.state().blocks.clear();
+    }
+
+    fn run_job(&self, spec: &JobSpec) -> Result<Vec<JobEvent>> {
+        self.state().graph.extend(spec.stages.clone())?;
+        let mut events = Vec::new();
+        for target in &spec.targets {
+            self.run_target(target, &mut events)?;
+        }
+        events.push(JobEvent::Finished);
+        Ok(events)
+    }
+
+    fn stage(&self, id: StageId) -> Result<StageSpec> {
+        let unknown = || Error::new(ErrorCode::GraphInvalid, format!("{id} is not known"));
+        self.state().graph.get(id).cloned().ok_or_else(unknown)
+    }
+
+    /// Runs what a target needs and is not there, then the target.
+    fn run_target(&self, target: &Target, events: &mut Vec<JobEvent>) -> Result<()> {
+        let mut needed = BTreeSet::new();
+        let mut open = vec![target.stage];
+        while let Some(id) = open.pop() {
+            if needed.insert(id) {
+                let inputs = self.stage(id)?.inputs.into_iter().map(|input| input.stage);
+                open.extend(inputs.filter(|input| !self.state().outputs.contains_key(input)));
+            }
+        }
+        for id in needed {
+            let stage = self.stage(id)?;
+            let all = (0..stage.tasks.len() as u32).collect();
+            let partitions = if id == target.stage { target.partitions.clone().unwrap_or(all) } else { all };
+            for partition in partitions {
+                self.run_one(&stage, partition, events)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn run_one(&self, stage: &StageSpec, partition: u32, events: &mut Vec<JobEvent>) -> Result<()> {
+        let reducers = match stage.kind {
+            StageKind::ShuffleMap { reducers } => reducers,
+            StageKind::Result => 0,
+        };
+        let inputs = stage.inputs.iter().map(|input| {
+            let parent = self.stage(input.stage)?;
+            let StageKind::ShuffleMap { reducers } = parent.kind else {
+                return Err(Error::new(ErrorCode::GraphInvalid, "an input is no shuffle"));
+            };
+            Ok(input.ranges(partition, parent.tasks.len() as u32, reducers))
+        });
+        let description = TaskDescription {
+            task: TaskId { app: APP, stage: stage.id, partition, attempt: 0 },
+            stage_payload: stage.payload.clone(),
+            task_payload: stage.tasks[partition as usize].payload.clone(),
+            reducers,
+            inputs: inputs.collect::<Result<_>>()?,
+        };
+        let parents = stage.inputs.iter().map(|input| input.stage).collect();
+        let io = LocalTask { runner: self, description, parents, written: Arc::default() };
+        self.state().tasks += 1;
+        match run_task(&io, &LocalHost)? {
+            TaskOutcome::Result(value) => {
+                events.push(JobEvent::TaskResult {
+                    stage: stage.id,
+                    partition,
+                    value,
+                    accumulators: Vec::new(),
+                });
+            }
+            TaskOutcome::MapOutput(_) => {
+                let segments = std::mem::take(&mut *lock(&io.written));
+                self.state().outputs.entry(stage.id).or_default().push(segments);
+            }
+            TaskOutcome::Failed(error) => return Err(error),
+            TaskOutcome::Killed => return Err(Error::new(ErrorCode::Killed, "a task was killed")),
+        }
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl JobRunner for LocalRunner {
+    fn submit(&self, job: JobSpec) -> Result<()> {
+        let events = self.run_job(&job).unwrap_or_else(|error| vec![JobEvent::Failed(error)]);
+        self.state().events.insert(job.id, events.into());
+        Ok(())
+    }
+
+    fn extend(&self, _job: JobId, _stages: Vec<StageSpec>, _targets: Vec<Target>, _open: bool) -> Result<()> {
+        Err(Error::new(ErrorCode::Unsupported, "the local runtime has no open jobs"))
+    }
+
+    fn next_event(&self, job: JobId) -> Result<JobEvent> {
+        let next = self.state().events.get_mut(&job).and_then(VecDeque::pop_front);
+        next.ok_or_else(|| Error::new(ErrorCode::Internal, format!("{job} has no further event")))
+    }
+
+    fn fetch(&self, value: &ResultValue) -> Result<Payload> {
+        match value {
+            ResultValue::Inline(payload) => Ok(payload.clone()),
+            ResultValue::Block { block, .. } => {
+                Err(Error::new(ErrorCode::BlockMissing, format!("{block} is not there")))
+            }
+        }
+    }
+
+    fn release(&self, stages: Vec<StageId>, datasets: Vec<DatasetId>) {
+        use firesteel_common::block::BlockKind;
+        let mut state = self.state();
+        for stage in stages {
+            state.outputs.remove(&stage);
+            state.graph.remove(stage);
+        }
+        state.blocks.retain(
+            |id, _| !matches!(id.kind, BlockKind::Cached { dataset, .. } if datasets.contains(&dataset)),
+        );
+    }
+
+    fn cancel(&self, _job: JobId, _reason: &str) {}
+
+    fn cancel_group(&self, _group: &str, _reason: &str) {}
+
+    fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    fn release_result(&self, _block: BlockId) {}
+}
+
+/// One task of the local runtime.
+struct LocalTask<'a> {
+    runner: &'a LocalRunner,
+    description: TaskDescription,
+    parents: Vec<StageId>,
+    written: Arc<Mutex<Vec<Option<Segment>>>>,
+}
+
+fn segment(map: u32, reducer: u32, type_tag: u64, records: u64, payload: &[u8]) -> Segment {
+    let header = SegmentHeader {
+        encoding: Encoding::Plain,
+        type_tag,
+        raw_len: payload.len() as u64,
+        stored_len: payload.len() as u64,
+        records,
+        checksum: 0,
+    };
+    Segment::new(map, reducer, header, Arc::new(payload.to_vec()), 0)
+}
+
+impl TaskIo for LocalTask<'_> {
+    fn description(&self) -> &TaskDescription {
+        &self.description
+    }
+
+    fn read_input(&self, input: usize) -> Result<Box<dyn SegmentStream>> {
+        let state = self.runner.state();
+        let maps = state.outputs.get(&self.parents[input]).map_or(&[][..], Vec::as_slice);
+        let mut segments = VecDeque::new();
+        for range in &self.description.inputs[input] {
+            for reducer in range.reducers.clone() {
+                for map in range.maps.clone() {
+                    segments.extend(maps[map as usize][reducer as usize].clone());
+                }
+            }
+        }
+        Ok(Box::new(LocalStream(segments)))
+    }
+
+    fn map_output(&self) -> Result<Box<dyn MapOutputWriter>> {
+        let map = self.description.task.partition;
+        Ok(Box::new(LocalWriter { map, written: self.written.clone(), reducers: self.description.reducers }))
+    }
+
+    fn cached(&self, block: BlockId) -> Result<Option<Segment>> {
+        Ok(self.runner.state().blocks.get(&block).cloned())
+    }
+
+    fn store(&self, block: BlockId, type_tag: u64, records: u64, payload: &[u8]) -> Result<bool> {
+        self.runner.state().blocks.insert(block, segment(0, 0, type_tag, records, payload));
+        Ok(true)
+    }
+
+    fn accumulate(&self, id: u32, value: Payload) {
+        self.runner.state().accumulated.push(AccumulatorUpdate { id, value });
+    }
+
+    fn add_metrics(&self, add: &dyn Fn(&mut TaskMetrics)) {
+        add(&mut self.runner.state().metrics);
+    }
+
+    fn acquire_memory(&self, bytes: u64) -> u64 {
+        bytes
+    }
+
+    fn release_memory(&self, _bytes: u64) {}
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+struct LocalStream(VecDeque<Segment>);
+
+impl SegmentStream for LocalStream {
+    fn next(&mut self) -> Result<Option<Segment>> {
+        Ok(self.0.pop_front())
+    }
+}
+
+struct LocalWriter {
+    map: u32,
+    reducers: u32,
+    written: Arc<Mutex<Vec<Option<Segment>>>>,
+}
+
+impl MapOutputWriter for LocalWriter {
+    fn append(&mut self, type_tag: u64, records: u64, payload: &[u8]) -> Result<()> {
+        let mut written = lock(&self.written);
+        let reducer = written.len() as u32;
+        written.push((records > 0).then(|| segment(self.map, reducer, type_tag, records, payload)));
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, statistics: Payload) -> Result<MapStatus> {
+        let mut written = lock(&self.written);
+        written.resize(self.reducers as usize, None);
+        let stat = |segment: &Option<Segment>| {
+            segment.as_ref().map_or(SegmentStat::default(), |segment| SegmentStat {
+                bytes: segment.header.segment_len(),
+                rows: segment.header.records,
+                checksum: 0,
+            })
+        };
+        Ok(MapStatus { segments: written.iter().map(stat).collect(), statistics })
+    }
+}
+
+/// The files of this machine.
+struct LocalHost;
+
+fn not_readable(path: &str, cause: &std::io::Error) -> Error {
+    Error::new(ErrorCode::InputNotReadable, format!("{path}: {cause}"))
+}
+
+impl Host for LocalHost {
+    fn list_files(&self, path: &str) -> Result<Vec<FileInfo>> {
+        let about = std::fs::metadata(path).map_err(|cause| not_readable(path, &cause))?;
+        if !about.is_dir() {
+            return Ok(vec![FileInfo { path: path.to_owned(), bytes: about.len(), splittable: true }]);
+        }
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(|cause| not_readable(path, &cause))? {
+            let entry = entry.map_err(|cause| not_readable(path, &cause))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.starts_with(['_', '.']) {
+                files.extend(self.list_files(&entry.path().to_string_lossy())?);
+            }
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(files)
+    }
+
+    fn open_file(&self, path: &str) -> Result<Box<dyn OpenFile>> {
+        let file = std::fs::File::open(path).map_err(|cause| not_readable(path, &cause))?;
+        Ok(Box::new(LocalFile { file, path: path.to_owned() }))
+    }
+
+    fn create_output(&self, dir: &str, name: &str) -> Result<Box<dyn OutputFile>> {
+        let path = Path::new(dir).join(name);
+        let file = std::fs::File::create(&path).map_err(|cause| Error::io(path.display(), &cause))?;
+        Ok(Box::new(LocalOutput(file)))
+    }
+
+    fn prepare_output(&self, dir: &str) -> Result<()> {
+        std::fs::create_dir(dir)
+            .map_err(|cause| Error::new(ErrorCode::OutputExists, format!("{dir}: {cause}")))
+    }
+
+    fn commit_output(&self, dir: &str, _winners: &[(String, u32)]) -> Result<()> {
+        std::fs::write(Path::new(dir).join("_SUCCESS"), []).map_err(|cause| Error::io(dir, &cause))
+    }
+
+    fn query(&self, _text: &str) -> Result<Payload> {
+        Err(Error::new(ErrorCode::Unsupported, "the local runtime has no SQL"))
+    }
+
+    fn log(&self, level: u32, text: &str) {
+        eprintln!("[{level}] {text}");
+    }
+}
+
+struct LocalFile {
+    file: std::fs::File,
+    path: String,
+}
+
+impl OpenFile for LocalFile {
+    fn read(&self, from: u64, max: u64) -> Result<Owner> {
+        let about = self.file.metadata().map_err(|cause| not_readable(&self.path, &cause))?;
+        let mut bytes = vec![0; about.len().saturating_sub(from).min(max) as usize];
+        self.file.read_exact_at(&mut bytes, from).map_err(|cause| not_readable(&self.path, &cause))?;
+        Ok(Arc::new(bytes))
+    }
+}
+
+struct LocalOutput(std::fs::File);
+
+impl OutputFile for LocalOutput {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        std::io::Write::write_all(&mut self.0, bytes).map_err(|cause| Error::io("writing a file", &cause))
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}
