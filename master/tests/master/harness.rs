@@ -6,9 +6,9 @@ use firesteel_common::http::{AppStatus, ErrorBody, PluginInfo, SubmitResponse};
 use firesteel_master::{MasterOptions, MasterState, read_state, read_token, run_master};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 const RUN_DIR: &str = "FIRESTEEL_TEST_MASTER_RUN_DIR";
 const TEMPORARY: &str = "FIRESTEEL_TEST_MASTER_TEMPORARY";
@@ -36,6 +36,8 @@ pub fn run_as_master() {
 /// A master process; killed when it is dropped.
 pub struct Master {
     child: Child,
+    /// Kept open, since the test harness around the master prints at its end.
+    _words: Lines<BufReader<ChildStdout>>,
     /// Where it is.
     pub state: MasterState,
     /// Where everything of it lies.
@@ -89,6 +91,7 @@ impl Master {
         let config = ureq::Agent::config_builder().http_status_as_error(false).build();
         Self {
             child,
+            _words: lines,
             state: read_state(run_dir).unwrap(),
             run_dir: run_dir.to_owned(),
             token: read_token(run_dir).unwrap(),
