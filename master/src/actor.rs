@@ -1,8 +1,8 @@
-//! The one actor: everything that reaches the master becomes an event here, is decided by the scheduler, and has
-//! its effects performed by [`crate::effects`]. It decides nothing and touches nothing itself.
+//! The one actor: everything that reaches the master becomes an event here, is decided by the scheduler, and
+//! has its effects performed by [`crate::effects`]. It decides nothing and touches nothing itself.
 //!
-//! A panic in the scheduler ends the process: its state can no longer be trusted, actix would close the actor for
-//! good anyway, and a restart recovers everything from the journal, the workers and the drivers.
+//! A panic in the scheduler ends the process: its state can no longer be trusted, actix would close the actor
+//! for good anyway, and a restart recovers everything from the journal, the workers and the drivers.
 
 use crate::clock::Clock;
 use crate::effects::World;

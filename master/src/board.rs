@@ -1,7 +1,7 @@
 //! What the daemon answers from: how every application and plugin is, kept in memory and changed by effects.
 //!
-//! It decides nothing. The journal is the truth of what is durable, the scheduler of what is to be done; this is
-//! where both are looked up without asking either.
+//! It decides nothing. The journal is the truth of what is durable, the scheduler of what is to be done; this
+//! is where both are looked up without asking either.
 
 use crate::journal::{Recovered, StoredOutcome};
 use firesteel_common::error::Error;

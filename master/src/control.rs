@@ -1,5 +1,5 @@
-//! The control port: workers, drivers, and workers that fetch plugins. What comes over a link is handed to the
-//! actor by the link's own thread; the output of applications goes straight to the logs.
+//! The control port: workers, drivers, and workers that fetch plugins. What comes over a link is handed to
+//! the actor by the link's own thread; the output of applications goes straight to the logs.
 
 use crate::actor::{Fact, Master, feed};
 use crate::effects::Shared;

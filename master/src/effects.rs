@@ -221,8 +221,8 @@ impl World {
         ));
     }
 
-    /// Hands a record to the journal, behind those that wait already. (Answers come by `do_send`, which ignores
-    /// the mailbox's bound: each answers one record, and those are bounded by the journal's queue.)
+    /// Hands a record to the journal, behind those that wait already. (Answers come by `do_send`, which
+    /// ignores the mailbox's bound: each answers one record, and those are bounded by the journal's queue.)
     fn write(&mut self, record: Record) {
         self.backlog.push_back(record);
         self.write_backlog();

@@ -1,7 +1,8 @@
-//! What a plugin says of itself, read from its ELF file without loading it: loading would run its constructors.
+//! What a plugin says of itself, read from its ELF file without loading it: loading would run its
+//! constructors.
 //!
-//! The file is hostile until it has been understood: only its head, its table of sections with their names, and
-//! one section are read, each within a bound.
+//! The file is hostile until it has been understood: only its head, its table of sections with their names,
+//! and one section are read, each within a bound.
 
 use firesteel_common::error::{Error, ErrorCode};
 use firesteel_common::plugin::{Descriptor, ENTRIES_MAX, RECORD_LEN_MAX, SECTION};
@@ -31,8 +32,8 @@ type Elf = FileHeader64<LittleEndian>;
 /// Reads the descriptor of a plugin.
 ///
 /// # Errors
-/// `PLUGIN_INVALID` that says what was found and what is expected; `PLUGIN_ABI` for one of another ABI version;
-/// `IO` if the file cannot be read.
+/// `PLUGIN_INVALID` that says what was found and what is expected; `PLUGIN_ABI` for one of another ABI
+/// version; `IO` if the file cannot be read.
 pub(crate) fn read_descriptor(path: &Path) -> Result<Descriptor, Error> {
     let file = File::open(path).map_err(|cause| Error::io("reading a plugin", &cause))?;
     let data = ReadCache::new(BufReader::new(file));

@@ -66,8 +66,8 @@ impl EventLogs {
         }
     }
 
-    /// The lines of an application's log from the `from`-th on (counted from 0), as far as they fit an answer.
-    /// Blocks on the disk.
+    /// The lines of an application's log from the `from`-th on (counted from 0), as far as they fit an
+    /// answer. Blocks on the disk.
     ///
     /// # Errors
     /// `IO` if the file cannot be read.

@@ -1,4 +1,5 @@
-//! Paths and files of the run directory. Every name in it is made from a parsed id, never from a client's text.
+//! Paths and files of the run directory. Every name in it is made from a parsed id, never from a client's
+//! text.
 
 use firesteel_common::Error;
 use firesteel_common::id::{AppId, PluginHash};

@@ -1,9 +1,9 @@
-//! What survives a crash of the master: a thread that writes records to redb, many in one transaction, and says
-//! so only after they are on disk.
+//! What survives a crash of the master: a thread that writes records to redb, many in one transaction, and
+//! says so only after they are on disk.
 //!
-//! Whoever hands in a record gives a callback with it; the callback runs on the journal's thread once the record
-//! is durable (or could not be made so). Nothing here decides anything but two things that only one writer can:
-//! which id a submission gets, and whether its idempotency key was used before.
+//! Whoever hands in a record gives a callback with it; the callback runs on the journal's thread once the
+//! record is durable (or could not be made so). Nothing here decides anything but two things that only one
+//! writer can: which id a submission gets, and whether its idempotency key was used before.
 
 mod store;
 #[cfg(test)]
@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use store::Store;
 
-/// Records that may wait for the writer; half of them for requests of clients, so that the scheduler's own find
-/// room when a crowd submits.
+/// Records that may wait for the writer; half of them for requests of clients, so that the scheduler's own
+/// find room when a crowd submits.
 const QUEUE: usize = 8192;
 /// Records of one transaction at most.
 const GROUP_MAX: usize = 1024;
@@ -100,12 +100,15 @@ pub(crate) struct StoredOutcome {
 pub(crate) struct Journal {
     queue: Sender<Record>,
     store: Arc<Store>,
-    writer: Arc<Mutex<Option<(Sender<()>, JoinHandle<()>)>>>,
+    writer: Arc<Mutex<Option<Writer>>>,
 }
 
+/// The writer's thread; it ends when its sender is dropped and nothing waits.
+type Writer = (Sender<()>, JoinHandle<()>);
+
 impl Journal {
-    /// Opens the journal of a run directory, or makes it, and says what it holds. The epoch is one higher than
-    /// at the last opening.
+    /// Opens the journal of a run directory, or makes it, and says what it holds. The epoch is one higher
+    /// than at the last opening.
     ///
     /// # Errors
     /// `VERSION_MISMATCH` for a journal of another format; `IO` if it cannot be read or is in use.

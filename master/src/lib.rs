@@ -1,7 +1,7 @@
 //! The control plane: one process that accepts applications, places their work, and tells how they are.
 //!
-//! Every decision is made by `firesteel-scheduler`; this room is its shell: links, the journal, the HTTP daemon,
-//! logs and event logs. It never loads a plugin, never touches a row, and knows nothing of SQL.
+//! Every decision is made by `firesteel-scheduler`; this room is its shell: links, the journal, the HTTP
+//! daemon, logs and event logs. It never loads a plugin, never touches a row, and knows nothing of SQL.
 #![warn(missing_docs)]
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "tests"))]
 

@@ -18,8 +18,8 @@ pub struct MasterOptions {
     pub run_dir: PathBuf,
     /// Whether the run directory is removed as the last thing, as that of a temporary cluster is.
     pub temporary: bool,
-    /// The process whose death ends this one by SIGTERM, if there is one; it must be the parent. The thread that
-    /// spawned this process must live as long as the master shall.
+    /// The process whose death ends this one by SIGTERM, if there is one; it must be the parent. The thread
+    /// that spawned this process must live as long as the master shall.
     pub die_with_parent: Option<u32>,
     /// Called once, when the master can be reached.
     pub on_ready: Box<dyn FnOnce(&MasterState) + Send>,

@@ -5,8 +5,8 @@ use firesteel_common::id::AppId;
 use firesteel_common::protocol::worker::DriverProgram;
 use firesteel_scheduler::event::AppSubmission;
 
-/// An accepted application as the scheduler is told of it. The request has been checked: it names either a SQL
-/// text or a plugin.
+/// An accepted application as the scheduler is told of it. The request has been checked: it names either a
+/// SQL text or a plugin.
 pub(crate) fn app_submission(app: AppId, attempt: u32, request: SubmitRequest) -> AppSubmission {
     let program = match (request.deploy_mode, request.plugin, request.sql) {
         (DeployMode::Client, ..) => None,

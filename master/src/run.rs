@@ -163,7 +163,8 @@ impl Running {
     }
 }
 
-/// The workers of a temporary cluster get the same signal; they remove their directories before this one goes.
+/// The workers of a temporary cluster get the same signal; they remove their directories before this one
+/// goes.
 async fn wait_for_workers(actor: &Addr<Master>) {
     let deadline = tokio::time::Instant::now() + LEAVE_WAIT;
     while matches!(actor.send(ConnectedWorkers).await, Ok(connected) if connected > 0) {
@@ -174,7 +175,8 @@ async fn wait_for_workers(actor: &Addr<Master>) {
     }
 }
 
-/// What the scheduler hears first: every accepted application without an outcome, and which of them are to end.
+/// What the scheduler hears first: every accepted application without an outcome, and which of them are to
+/// end.
 fn first_events(recovered: Recovered) -> Vec<Event> {
     let mut submissions = Vec::new();
     let mut kills = Vec::new();

@@ -1,8 +1,9 @@
 //! The guard in front of every route: whom a request is meant for, from which page it comes, and its token.
 //!
-//! Listening on loopback is no proof of anything: a page in a browser on this machine can send requests to it,
-//! under a name of its own that resolves to loopback. So the `Host` must be a loopback name, an `Origin` must be
-//! this daemon itself, and the token must be there, whatever the method and whether or not the route exists.
+//! Listening on loopback is no proof of anything: a page in a browser on this machine can send requests to
+//! it, under a name of its own that resolves to loopback. So the `Host` must be a loopback name, an `Origin`
+//! must be this daemon itself, and the token must be there, whatever the method and whether or not the route
+//! exists.
 
 use super::failure::Failure;
 use super::{PREFIX, health};

@@ -1,4 +1,5 @@
-//! Whether the master lives and can be asked something; the only routes without a token. They say nothing else.
+//! Whether the master lives and can be asked something; the only routes without a token. They say nothing
+//! else.
 
 use actix_web::web;
 
@@ -14,8 +15,8 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// The daemon starts only after the journal was read, so whoever is answered is answered by a ready one; workers
-/// are not asked for, since a cluster without any takes submissions too.
+/// The daemon starts only after the journal was read, so whoever is answered is answered by a ready one;
+/// workers are not asked for, since a cluster without any takes submissions too.
 async fn readyz() -> &'static str {
     "ready\n"
 }

@@ -34,7 +34,8 @@ pub(super) struct From {
     wait_ms: Option<u64>,
 }
 
-/// `GET /applications/{app}/result`: the bytes; 409 before the end, the application's own error after a failure.
+/// `GET /applications/{app}/result`: the bytes; 409 before the end, the application's own error after a
+/// failure.
 pub(super) async fn result(daemon: Data<Daemon>, app: Path<String>) -> Result<HttpResponse, Failure> {
     let app: AppId = parse_id(&app)?;
     let board = &daemon.shared.board;

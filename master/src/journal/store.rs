@@ -1,4 +1,5 @@
-//! The journal's tables, and how a group of records becomes one transaction. The only file here that names redb.
+//! The journal's tables, and how a group of records becomes one transaction. The only file here that names
+//! redb.
 //!
 //! redb refuses everything after a failed write until the file is opened anew, so the store does that itself:
 //! when a disk that was full has room again, the next transaction succeeds.

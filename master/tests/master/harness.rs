@@ -3,15 +3,18 @@
 use firesteel_common::config::{Config, DEFAULT_TOML};
 use firesteel_common::error::ErrorCode;
 use firesteel_common::http::{AppStatus, ErrorBody, PluginInfo, SubmitResponse};
+use firesteel_common::id::AppId;
 use firesteel_master::{MasterOptions, MasterState, read_state, read_token, run_master};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 
 const RUN_DIR: &str = "FIRESTEEL_TEST_MASTER_RUN_DIR";
 const TEMPORARY: &str = "FIRESTEEL_TEST_MASTER_TEMPORARY";
+const QUEUE_MAX: &str = "FIRESTEEL_TEST_MASTER_QUEUE_MAX";
 const READY: &str = "master is ready";
 
 /// What the process does that [`Master::start`] has started.
@@ -19,7 +22,7 @@ pub fn run_as_master() {
     let Some(run_dir) = std::env::var_os(RUN_DIR) else { return };
     let mut config: Config = toml::from_str(DEFAULT_TOML).unwrap();
     config.master.plugin_bytes_max = 64 * 1024;
-    config.master.queue_max = 3;
+    config.master.queue_max = std::env::var(QUEUE_MAX).unwrap().parse().unwrap();
     config.scheduler.heartbeat_ms = 100;
     config.scheduler.reconnect_ms = 200;
     config.scheduler.worker_timeout_ms = 2000;
@@ -29,13 +32,14 @@ pub fn run_as_master() {
     options.on_ready = Box::new(|_| println!("\n{READY}"));
     if let Err(error) = run_master(options) {
         println!("\n{error}");
-        std::process::exit(1);
+        panic!("{error}");
     }
 }
 
 /// A master process; killed when it is dropped.
 pub struct Master {
-    child: Child,
+    pid: u32,
+    child: Mutex<Child>,
     /// Kept open, since the test harness around the master prints at its end.
     _words: Lines<BufReader<ChildStdout>>,
     /// Where it is.
@@ -48,14 +52,14 @@ pub struct Master {
 
 impl Drop for Master {
     fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        self.kill();
     }
 }
 
-fn spawn(run_dir: &Path, temporary: bool) -> Child {
+fn spawn(run_dir: &Path, temporary: bool, queue_max: u32) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["master_process", "--exact", "--nocapture"]).env(RUN_DIR, run_dir);
+    command.env(QUEUE_MAX, queue_max.to_string());
     if temporary {
         command.env(TEMPORARY, "1");
     }
@@ -64,7 +68,7 @@ fn spawn(run_dir: &Path, temporary: bool) -> Child {
 
 /// Starts a master that does not come up; its last words.
 pub fn start_in_vain(run_dir: &Path) -> String {
-    let output = spawn(run_dir, false).wait_with_output().unwrap();
+    let output = spawn(run_dir, false, 3).wait_with_output().unwrap();
     assert!(!output.status.success());
     String::from_utf8(output.stdout).unwrap()
 }
@@ -72,12 +76,20 @@ pub fn start_in_vain(run_dir: &Path) -> String {
 impl Master {
     /// Starts a master and waits until it can be reached.
     pub fn start(run_dir: &Path) -> Self {
-        Self::start_as(run_dir, false)
+        Self::ready(run_dir, spawn(run_dir, false, 3))
     }
 
-    /// The same, of a temporary cluster if told so.
-    pub fn start_as(run_dir: &Path, temporary: bool) -> Self {
-        let mut child = spawn(run_dir, temporary);
+    /// The same, of a temporary cluster.
+    pub fn start_temporary(run_dir: &Path) -> Self {
+        Self::ready(run_dir, spawn(run_dir, true, 3))
+    }
+
+    /// The same, with room for many applications that wait.
+    pub fn start_roomy(run_dir: &Path) -> Self {
+        Self::ready(run_dir, spawn(run_dir, false, 100_000))
+    }
+
+    fn ready(run_dir: &Path, mut child: Child) -> Self {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut said = String::new();
         loop {
@@ -90,7 +102,8 @@ impl Master {
         }
         let config = ureq::Agent::config_builder().http_status_as_error(false).build();
         Self {
-            child,
+            pid: child.id(),
+            child: Mutex::new(child),
             _words: lines,
             state: read_state(run_dir).unwrap(),
             run_dir: run_dir.to_owned(),
@@ -100,16 +113,16 @@ impl Master {
     }
 
     /// `kill -9`
-    pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    pub fn kill(&self) {
+        let mut child = self.child.lock().unwrap();
+        child.kill().ok();
+        child.wait().ok();
     }
 
     /// SIGTERM, and how it ended.
-    pub fn terminate(mut self) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").arg(pid).status().unwrap().success());
-        self.child.wait().unwrap()
+    pub fn terminate(self) -> ExitStatus {
+        assert!(Command::new("kill").arg(self.pid.to_string()).status().unwrap().success());
+        self.child.lock().unwrap().wait().unwrap()
     }
 
     fn url(&self, path: &str) -> String {
@@ -156,8 +169,20 @@ impl Master {
         self.submit(&json!({"sql": "SELECT 1", "idempotency_key": key}))
     }
 
+    /// Submits a SQL text under a key; `None` if the master is gone meanwhile.
+    pub fn try_submit_sql(&self, key: &str) -> Option<AppId> {
+        let request = json!({"sql": "SELECT 1", "idempotency_key": key}).to_string();
+        let url = self.url("/applications");
+        let post = self.agent.post(url).header("authorization", format!("Bearer {}", self.token));
+        let mut response = post.send(request).ok()?;
+        assert_eq!(response.status().as_u16(), 202);
+        let response: SubmitResponse =
+            serde_json::from_slice(&response.body_mut().read_to_vec().ok()?).ok()?;
+        Some(response.app)
+    }
+
     /// Waits for the end of an application.
-    pub fn wait(&self, app: firesteel_common::id::AppId) -> AppStatus {
+    pub fn wait(&self, app: AppId) -> AppStatus {
         let status: AppStatus = self.get(&format!("/applications/{app}?wait_ms=20000"));
         assert!(status.state.is_final(), "{status:?}");
         status

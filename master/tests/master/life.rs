@@ -138,6 +138,6 @@ fn a_master_that_is_told_to_stop_tidies_up() {
     let run_dir = dir.path().join("run");
     assert!(Master::start(&run_dir).terminate().success());
     assert!(run_dir.join("journal.redb").exists() && !run_dir.join("master.json").exists());
-    assert!(Master::start_as(&run_dir, true).terminate().success());
+    assert!(Master::start_temporary(&run_dir).terminate().success());
     assert!(!run_dir.exists());
 }

@@ -1,7 +1,8 @@
-//! The master as a process: real HTTP, real links, real kills. The scheduler and the journal have tests of their
-//! own; what is looked at here is that the shell keeps its promises to clients, workers and drivers.
+//! The master as a process: real HTTP, real links, real kills. The scheduler and the journal have tests of
+//! their own; what is looked at here is that the shell keeps its promises to clients, workers and drivers.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod crowd;
 mod elf;
 mod harness;
 mod http;
@@ -9,7 +10,8 @@ mod life;
 mod restart;
 mod worker;
 
-/// Not a test: the master process that the tests start, in this very binary. Does nothing when it is run as one.
+/// Not a test: the master process that the tests start, in this very binary. Does nothing when it is run as
+/// one.
 #[test]
 fn master_process() {
     harness::run_as_master();
