@@ -1,6 +1,6 @@
-//! What a driver or an executor does first, before any code of a user: ties its life to its parent's and gives
-//! up what it does not need. Its parent has already given it a process group, an empty environment and no
-//! descriptors but its own.
+//! What a driver or an executor does first, before any code of a user: ties its life to its parent's and
+//! gives up what it does not need. Its parent has already given it a process group, an empty environment and
+//! no descriptors but its own.
 
 use firesteel_common::{Error, ErrorCode, Result};
 use rustix::process::{Resource, Rlimit, Signal, getppid, getrlimit, setrlimit};

@@ -29,7 +29,8 @@ pub struct WorkerOptions {
 /// Runs a worker until it is told to stop (SIGTERM, SIGINT), its parent dies, or the master refuses it.
 ///
 /// # Errors
-/// When it cannot start (address, directory), and `VERSION_MISMATCH` or what the master said when it was refused.
+/// When it cannot start (address, directory), and `VERSION_MISMATCH` or what the master said when it was
+/// refused.
 pub fn run_worker(options: WorkerOptions) -> Result<()> {
     crate::shell::run(options)
 }

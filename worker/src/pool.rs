@@ -34,7 +34,8 @@ impl Pool {
     /// # Errors
     /// `IO` if there is no idle thread and none can be made; `work` is not run then.
     pub fn run(&self, work: impl FnOnce() + Send + 'static) -> Result<()> {
-        // An idle thread is reserved before the work is given, so that two givers never count on the same one.
+        // An idle thread is reserved before the work is given, so that two givers never count on the same
+        // one.
         let reserved = self.idle.fetch_sub(1, Ordering::AcqRel) > 0;
         if !reserved && self.threads.load(Ordering::Acquire) < THREADS_MAX {
             self.idle.fetch_add(1, Ordering::AcqRel);

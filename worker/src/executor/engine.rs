@@ -29,8 +29,8 @@ impl Engine for Plugin {
     }
 }
 
-/// The engines of an executor process: the plugin of its application, loaded at once, and SQL, made when it is
-/// first asked for.
+/// The engines of an executor process: the plugin of its application, loaded at once, and SQL, made when it
+/// is first asked for.
 pub struct BuiltIn {
     plugin: Option<(firesteel_common::id::PluginHash, Result<Arc<dyn Engine>>)>,
     sql: OnceLock<Result<Arc<dyn Engine>>>,

@@ -1,5 +1,5 @@
-//! Fetches segments from the data servers of other workers: requests are sent ahead, answers are read in their
-//! order, and what arrives is checked before the reader sees it.
+//! Fetches segments from the data servers of other workers: requests are sent ahead, answers are read in
+//! their order, and what arrives is checked before the reader sees it.
 
 use super::answers::Answer;
 use super::flight::{CellState, Flight, Loss, Peer};
@@ -142,7 +142,8 @@ fn lost(job: &FetchJob, fetch: &Fetch, cause: FetchCause) {
     }
 }
 
-/// Sends requests ahead and reads their answers. An error is one of the connection; `done` says how far it came.
+/// Sends requests ahead and reads their answers. An error is one of the connection; `done` says how far it
+/// came.
 fn drive(host: &Host, job: &FetchJob, client: &mut DataClient, done: &mut usize) -> Result<()> {
     let mut sent = *done;
     while *done < job.fetches.len() {

@@ -1,5 +1,5 @@
-//! The state that a reader and its fetching threads share: what became of each segment, and how many bytes are
-//! here that the reader has not taken yet. Pure bookkeeping; sockets are in `fetch.rs`.
+//! The state that a reader and its fetching threads share: what became of each segment, and how many bytes
+//! are here that the reader has not taken yet. Pure bookkeeping; sockets are in `fetch.rs`.
 
 use super::signal::Signal;
 use firesteel_common::Error;
@@ -134,9 +134,9 @@ impl Flight {
         self.state.lock().held.entry(peer.clone()).or_insert(0);
     }
 
-    /// Waits until `bytes` more may lie here from `peer`; `false` if the reader has gone. What a peer holds is
-    /// bounded for itself, and one segment is always let in: the one that the reader waits for is never kept
-    /// out by later ones of other peers.
+    /// Waits until `bytes` more may lie here from `peer`; `false` if the reader has gone. What a peer holds
+    /// is bounded for itself, and one segment is always let in: the one that the reader waits for is never
+    /// kept out by later ones of other peers.
     pub fn admit(&self, peer: &Peer, bytes: u64) -> bool {
         let mut state = self.state.lock();
         loop {
@@ -166,8 +166,8 @@ impl Flight {
         self.room.notify_all();
     }
 
-    /// Gives a cell that is fetched from the place of this `version` its new state, and tells the reader. If the
-    /// reader has meanwhile looked elsewhere, nothing changes but that room is made again.
+    /// Gives a cell that is fetched from the place of this `version` its new state, and tells the reader. If
+    /// the reader has meanwhile looked elsewhere, nothing changes but that room is made again.
     pub fn arrived(&self, index: usize, version: u64, cell: CellState) {
         let refused = {
             let mut state = self.state.lock();

@@ -1,4 +1,5 @@
-//! Blocks of the own worker, mapped once for all tasks of this process, each segment checked at its first use.
+//! Blocks of the own worker, mapped once for all tasks of this process, each segment checked at its first
+//! use.
 
 use super::buffers::Buffer;
 use firesteel_common::block::{BlockId, BlockKind, Encoding, HEADER_LEN, MapStatus, SegmentHeader};

@@ -1,5 +1,5 @@
-//! The executor process: runs the tasks of one application for one worker, over the socket that is its standard
-//! input. Whatever crashes here takes only its running attempts along.
+//! The executor process: runs the tasks of one application for one worker, over the socket that is its
+//! standard input. Whatever crashes here takes only its running attempts along.
 
 mod answers;
 mod buffers;
@@ -28,8 +28,8 @@ use firesteel_net::fds::fd_channel;
 use host::Host;
 use std::os::unix::net::UnixStream;
 
-/// Runs an executor until its worker closes the socket. Returns when nothing more can come; attempts that still
-/// run end with the process.
+/// Runs an executor until its worker closes the socket. Returns when nothing more can come; attempts that
+/// still run end with the process.
 ///
 /// # Errors
 /// If it was not started by a worker, or the socket breaks.

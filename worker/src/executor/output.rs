@@ -1,5 +1,5 @@
-//! What a task writes: map outputs, and single segments for cached partitions and large results. All of it goes
-//! into memory files with plain writes, so that nothing of them is ever mapped writable here.
+//! What a task writes: map outputs, and single segments for cached partitions and large results. All of it
+//! goes into memory files with plain writes, so that nothing of them is ever mapped writable here.
 
 use firesteel_common::block::{
     ALIGNMENT, Encoding, HEADER_LEN, MapStatus, SegmentHeader, SegmentStat, padding,

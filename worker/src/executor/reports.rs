@@ -1,5 +1,5 @@
-//! Reports on their way to the worker: those that are finished while one message is being sent travel together
-//! in the next one.
+//! Reports on their way to the worker: those that are finished while one message is being sent travel
+//! together in the next one.
 
 use firesteel_common::protocol::executor::FromExecutor;
 use firesteel_common::task::TaskReport;

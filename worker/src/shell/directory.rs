@@ -1,5 +1,5 @@
-//! The worker's own directory, `worker-<incarnation>/` in the run directory: plugins, and a private directory for
-//! each child. It goes with the worker.
+//! The worker's own directory, `worker-<incarnation>/` in the run directory: plugins, and a private directory
+//! for each child. It goes with the worker.
 
 use firesteel_common::id::{AppAttemptId, Incarnation, PluginHash};
 use firesteel_common::{Error, Result};

@@ -1,5 +1,5 @@
-//! The executors of this worker: for each a socket with a reading and a writing thread, and its process. What an
-//! executor hands over is sealed and kept before the core hears of it.
+//! The executors of this worker: for each a socket with a reading and a writing thread, and its process. What
+//! an executor hands over is sealed and kept before the core hears of it.
 
 use super::children::{Launch, Nursery, Process};
 use super::directory::WorkDirectory;
@@ -162,9 +162,7 @@ fn write_all(channel: &FdSender, outgoing: &Receiver<Outgoing>) {
         let sent = match message {
             Outgoing::Plain(message) => channel.send(&message, None),
             Outgoing::Block(request, block) => {
-                let found = block
-                    .as_ref()
-                    .map(|block| OpenedBlock { bytes: block.bytes, status: block.status.clone() });
+                let found = block.as_ref().map(opened);
                 channel
                     .send(&ToExecutor::Block { request, found }, block.as_ref().map(|block| block.fd.as_fd()))
             }
@@ -180,6 +178,11 @@ fn write_all(channel: &FdSender, outgoing: &Receiver<Outgoing>) {
     }
 }
 
+/// What an executor is told of a block beside its descriptor.
+pub fn opened(block: &OpenBlock) -> OpenedBlock {
+    OpenedBlock { bytes: block.bytes, status: block.status.as_deref().cloned() }
+}
+
 struct Reader {
     shared: Arc<Shared>,
     app: AppAttemptId,
@@ -188,8 +191,8 @@ struct Reader {
 }
 
 impl Reader {
-    /// Reads until the socket is closed, or something comes that no honest executor sends; then the process has to
-    /// go too.
+    /// Reads until the socket is closed, or something comes that no honest executor sends; then the process
+    /// has to go too.
     fn read_all(&self, mut messages: FdReceiver) {
         loop {
             let handled = match messages.recv::<FromExecutor>() {

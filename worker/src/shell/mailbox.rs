@@ -39,8 +39,8 @@ impl Mailbox {
         Self(actor)
     }
 
-    /// Puts a message in, and waits while there is no room; `false` if the actor has ended. Not for the actor's
-    /// own thread.
+    /// Puts a message in, and waits while there is no room; `false` if the actor has ended. Not for the
+    /// actor's own thread.
     pub fn post(&self, post: Post) -> bool {
         let (mut post, mut pause) = (post, PAUSE.0);
         loop {
@@ -60,8 +60,8 @@ impl Mailbox {
     }
 }
 
-/// A mailbox that is known only after the actor was made. What is posted before is lost, so it is opened before
-/// anything can happen.
+/// A mailbox that is known only after the actor was made. What is posted before is lost, so it is opened
+/// before anything can happen.
 #[derive(Clone, Default)]
 pub struct Slot(Arc<RwLock<Option<Mailbox>>>);
 

@@ -20,6 +20,8 @@ use actix::prelude::*;
 use actor::WorkerActor;
 use directory::WorkDirectory;
 use effects::Hands;
+#[cfg(test)]
+pub use executors::opened;
 use firesteel_common::config::SameHost;
 use firesteel_common::id::Incarnation;
 use firesteel_common::{Error, ErrorCode, Result};

@@ -41,7 +41,8 @@ impl Signals {
                 let _ = ready.send(Ok(()));
                 tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} }
                 let Ok(mailbox) = given.recv() else { return };
-                // From a thread of its own: a mailbox that has no room must not keep the deadline from passing.
+                // From a thread of its own: a mailbox that has no room must not keep the deadline from
+                // passing.
                 let posting = std::thread::Builder::new().name("end".to_owned());
                 if posting.spawn(move || mailbox.post(Post::End(None))).is_ok() {
                     std::thread::sleep(END_MAX);

@@ -36,7 +36,7 @@ fn damaged(block: &OpenBlock) -> Option<OpenBlock> {
     let mapped = map_sealed(block.fd.as_fd(), block.bytes).ok()?;
     let mut bytes = mapped.as_ref().to_vec();
     let whole = MapStatus::default();
-    let segments = &block.status.as_ref().unwrap_or(&whole).segments;
+    let segments = &block.status.as_deref().unwrap_or(&whole).segments;
     let mut start = 0;
     for stat in segments {
         flip(&mut bytes, start, stat.bytes as usize);

@@ -29,8 +29,8 @@ fn content(map: u32, reducer: u32) -> Vec<u8> {
     vec![(map * 16 + reducer) as u8; len]
 }
 
-/// A map task writes [`content`]; a reduce task gives one record for each segment: map, reducer, a fold of the
-/// payload.
+/// A map task writes [`content`]; a reduce task gives one record for each segment: map, reducer, a fold of
+/// the payload.
 fn body() -> Result<Body> {
     Ok(Arc::new(|io: Arc<dyn TaskIo>| {
         let reducers = io.description().reducers;

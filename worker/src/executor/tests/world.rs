@@ -4,13 +4,13 @@
 use crate::executor::engine::{Engine, Engines};
 use crate::executor::host::Host;
 use crate::fault::Faults;
-use crate::shell::Blocks;
+use crate::shell::{Blocks, opened};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use firesteel_common::block::{BlockId, BlockKind, MapStatus};
 use firesteel_common::event::FetchCause;
 use firesteel_common::graph::{ReadRange, TaskCode};
 use firesteel_common::id::{AppAttemptId, AppId, StageId, TaskId, WorkerId};
-use firesteel_common::protocol::executor::{ExecutorSetup, FromExecutor, OpenedBlock, ToExecutor};
+use firesteel_common::protocol::executor::{ExecutorSetup, FromExecutor, ToExecutor};
 use firesteel_common::protocol::hello::Role;
 use firesteel_common::protocol::worker::{InputTable, MapPlace, StageCode, TaskLaunch, TaskLaunches};
 use firesteel_common::task::{ResultValue, TaskIo, TaskOutcome, TaskReport};
@@ -222,8 +222,7 @@ impl Shell {
             }
             FromExecutor::OpenBlock { request, block } => {
                 let open = self.blocks.open(&block);
-                let found =
-                    open.as_ref().map(|open| OpenedBlock { bytes: open.bytes, status: open.status.clone() });
+                let found = open.as_ref().map(opened);
                 let fd = open.as_ref().map(|open| open.fd.as_fd());
                 self.to.send(&ToExecutor::Block { request, found }, fd)
             }
