@@ -1,0 +1,125 @@
+//! `scripts/sim`: the simulator over many seeds, over one seed in words, or with a fault planted in it.
+
+use crate::failed;
+use clap::Args;
+use firesteel_common::error::{Error, ErrorCode, Result, nearest};
+use firesteel_tests::sim::{
+    BUGS, Options, Outcome, PlantedBug, Summary, run as run_seed, sweep as run_seeds,
+};
+use std::ops::Range;
+use std::time::Instant;
+
+/// In how many percent of the seeds each kind of fault must happen.
+const FAULT_PERCENT_MIN: u64 = 5;
+/// Seeds that are run before it is looked whether a planted fault was found.
+const BATCH: u64 = 50;
+
+#[derive(Debug, Args)]
+pub struct SimArgs {
+    /// How many seeds
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    seeds: u64,
+    /// Run this one seed, and write down what happens in it
+    #[arg(long, value_name = "S", conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Plant a fault (fencing, commit, recompute, release, retry), which must be found
+    #[arg(long = "break", value_name = "BUG")]
+    bug: Option<String>,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// If a seed failed, or a planted fault was not found.
+pub fn run(args: &SimArgs) -> Result<()> {
+    let bug = args.bug.as_deref().map(bug).transpose()?;
+    match (args.seed, bug) {
+        (Some(seed), bug) => replay(seed, bug),
+        (None, Some(bug)) => find(bug, args.seeds),
+        (None, None) => sweep(0..args.seeds),
+    }
+}
+
+fn bug(name: &str) -> Result<PlantedBug> {
+    BUGS.iter().find(|(known, _)| *known == name).map(|(_, bug)| *bug).ok_or_else(|| {
+        let names = BUGS.map(|(name, _)| name);
+        let help = match nearest(name, names) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => format!("there are: {}", names.join(", ")),
+        };
+        Error::new(ErrorCode::BadArgument, format!("there is no fault '{name}' to plant")).with_help(help)
+    })
+}
+
+/// Runs seeds; each must hold, and the faults in them must be worth the name.
+///
+/// # Errors
+/// Names the seeds that failed.
+pub fn sweep(seeds: Range<u64>) -> Result<()> {
+    eprintln!("\n==> simulator, {} seeds", seeds.end - seeds.start);
+    let begin = Instant::now();
+    let summary = run_seeds(seeds, threads(), &Options::default());
+    print(&summary, begin.elapsed().as_secs_f64());
+    for (seed, failure) in summary.failures.iter().take(10) {
+        println!("seed {seed} failed: {failure}\n  replay it with: scripts/sim --seed {seed}");
+    }
+    if !summary.failures.is_empty() {
+        return Err(failed(format!("{} seeds failed", summary.failures.len())));
+    }
+    let rare = summary.rare_faults(FAULT_PERCENT_MIN);
+    if summary.runs >= 200 && !rare.is_empty() {
+        return Err(failed(format!("faults in fewer than {FAULT_PERCENT_MIN} % of the seeds: {rare:?}")));
+    }
+    Ok(())
+}
+
+fn print(summary: &Summary, seconds: f64) {
+    println!(
+        "seeds={} failed={} applications={} steps={} seconds={seconds:.1}",
+        summary.runs,
+        summary.failures.len(),
+        summary.apps,
+        summary.steps
+    );
+    for (kind, seeds) in &summary.seeds_by_fault {
+        println!("  fault {kind}: in {seeds} seeds ({} %)", seeds * 100 / summary.runs.max(1));
+    }
+}
+
+/// One seed, in words.
+fn replay(seed: u64, bug: Option<PlantedBug>) -> Result<()> {
+    let outcome: Outcome = run_seed(seed, &Options { bug, trace: true });
+    println!("{}", outcome.trace);
+    println!(
+        "seed={seed} ok={} applications={} steps={} virtual_seconds={:.3} faults={:?}",
+        outcome.ok,
+        outcome.apps,
+        outcome.steps,
+        outcome.virtual_us as f64 / 1e6,
+        outcome.faults
+    );
+    match outcome.failure {
+        Some(failure) => Err(failed(failure)),
+        None => Ok(()),
+    }
+}
+
+/// A planted fault must be found within `seeds` seeds.
+fn find(bug: PlantedBug, seeds: u64) -> Result<()> {
+    let options = Options { bug: Some(bug), trace: false };
+    for start in (0..seeds).step_by(BATCH as usize) {
+        let summary = run_seeds(start..(start + BATCH).min(seeds), threads(), &options);
+        if let Some((seed, failure)) = summary.failures.first() {
+            println!(
+                "found at seed {seed} ({} of {BATCH} seeds from {start}): {failure}",
+                summary.failures.len()
+            );
+            return Ok(());
+        }
+    }
+    Err(failed(format!("the planted fault {bug:?} was not found in {seeds} seeds")))
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |threads| threads.get())
+}
