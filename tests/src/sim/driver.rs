@@ -334,7 +334,7 @@ impl DriverProcess {
         if !again.is_empty() || !datasets.is_empty() {
             messages.push(FromDriver::Release { stages: again, datasets });
         }
-        for action in &self.program.actions[..self.at] {
+        for action in self.program.actions.iter().take(self.at) {
             if let Action::Cancel(job) = action
                 && self.jobs.get(job).is_some_and(|job| !job.ended)
             {
