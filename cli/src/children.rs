@@ -15,8 +15,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest line that is taken from a child.
 const LINES_MAX: usize = 64;
 
-/// Ends this process with SIGTERM when its parent dies. To be called first thing by a process that was started
-/// with [`DIE_WITH_PARENT`]; the parent starts it from a thread that lives as long as itself.
+/// Ends this process with SIGTERM when its parent dies. To be called first thing by a process that was
+/// started with [`DIE_WITH_PARENT`]; the parent starts it from a thread that lives as long as itself.
 pub fn die_with_parent(parent: i32) -> Outcome<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
         .map_err(|cause| Failure::io("asking for the parent-death signal", &cause.into()))?;

@@ -14,7 +14,8 @@ use ureq::{Agent, Body};
 
 /// Where the routes begin.
 const API: &str = "/api/firesteel/v1";
-/// How long one request may wait at the master for something to happen, in milliseconds. It then is asked again.
+/// How long one request may wait at the master for something to happen, in milliseconds. It then is asked
+/// again.
 pub const WAIT_MS: u64 = 20_000;
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -6,7 +6,8 @@ use firesteel_common::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-/// Starts the log of this process on stderr. `FIRESTEEL_LOG` is its filter (`info`, `firesteel_master=debug`).
+/// Starts the log of this process on stderr. `FIRESTEEL_LOG` is its filter (`info`,
+/// `firesteel_master=debug`).
 pub fn start_logging(server: bool, verbose: bool) {
     let level = if verbose {
         "debug"

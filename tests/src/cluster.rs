@@ -1,9 +1,9 @@
-//! A real cluster for tests, benchmarks and the quickstart: a master and workers as processes of the one binary,
-//! spoken to over HTTP.
+//! A real cluster for tests, benchmarks and the quickstart: a master and workers as processes of the one
+//! binary, spoken to over HTTP.
 //!
-//! Nothing of it outlives the process that started it: every child asks for a parent-death signal, and the master
-//! removes the run directory as its last act. What is *not* here: assertions, and anything about the content of a
-//! job.
+//! Nothing of it outlives the process that started it: every child asks for a parent-death signal, and the
+//! master removes the run directory as its last act. What is *not* here: assertions, and anything about the
+//! content of a job.
 
 use firesteel_common::error::{Error, ErrorCode, Result};
 use firesteel_common::event::LoggedEvent;
@@ -439,7 +439,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // A test that failed in the middle leaves nothing either; the master removes its directory on SIGTERM.
+        // A test that failed in the middle leaves nothing either; the master removes its directory on
+        // SIGTERM.
         self.terminate();
         let _ = self.has_ended();
     }

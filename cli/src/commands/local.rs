@@ -17,8 +17,9 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Starts a master and workers on this machine, until Ctrl-C
 ///
-/// All of it are processes of their own, as on a real cluster. Commands of the same user find it by themselves.
-/// At the end nothing of it remains, also after a kill -9; with --run-dir, journal, plugins and event logs stay.
+/// All of it are processes of their own, as on a real cluster. Commands of the same user find it by
+/// themselves. At the end nothing of it remains, also after a kill -9; with --run-dir, journal, plugins and
+/// event logs stay.
 #[derive(Debug, Args)]
 pub struct LocalArgs {
     /// How many workers

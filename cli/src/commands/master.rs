@@ -9,9 +9,9 @@ use std::path::PathBuf;
 
 /// Runs the master of a cluster: membership, scheduling, and the HTTP daemon
 ///
-/// Prints where it listens, and writes the same into master.json of its run directory, where workers and commands
-/// on this machine find it. The cluster secret and the token are made at the first start, readable for their
-/// owner only.
+/// Prints where it listens, and writes the same into master.json of its run directory, where workers and
+/// commands on this machine find it. The cluster secret and the token are made at the first start, readable
+/// for their owner only.
 #[derive(Debug, Args)]
 pub struct MasterArgs {
     /// Where it keeps secret, token, journal, plugins and event logs

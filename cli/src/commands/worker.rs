@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 /// Runs a worker: it keeps blocks, and starts drivers and executors for what the master sends it
 ///
-/// It finds the master through the run directory, and dials again when the master restarts. It prints its id once
-/// the master has taken it.
+/// It finds the master through the run directory, and dials again when the master restarts. It prints its id
+/// once the master has taken it.
 #[derive(Debug, Args)]
 pub struct WorkerArgs {
     /// The master's control address, HOST:PORT; else the one in the run directory

@@ -1,7 +1,7 @@
 //! `scripts/chaos`: a real cluster, one process of which dies in the middle of the work, and what came of it.
 //!
-//! The same application runs twice on the same cluster: undisturbed, then with the fault planted. The counts are
-//! read from the event log of the second run, and nothing else.
+//! The same application runs twice on the same cluster: undisturbed, then with the fault planted. The counts
+//! are read from the event log of the second run, and nothing else.
 
 use crate::{failed, text};
 use clap::{Args, ValueEnum};
@@ -171,7 +171,8 @@ fn report(log: &[LoggedEvent], token: &Token, equal: bool) -> Result<()> {
     Ok(())
 }
 
-/// How many attempts ran again, and how many running attempts and map outputs that were still needed are gone.
+/// How many attempts ran again, and how many running attempts and map outputs that were still needed are
+/// gone.
 fn counts(log: &[LoggedEvent]) -> (u32, u32) {
     let (mut reran, mut lost) = (0, 0);
     for line in log {

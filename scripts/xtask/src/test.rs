@@ -1,7 +1,7 @@
 //! `scripts/test`: the same locally and in CI.
 //!
-//! Everything is run even if something before it failed. The tests come last, so the closing lines are those of
-//! `cargo test`.
+//! Everything is run even if something before it failed. The tests come last, so the closing lines are those
+//! of `cargo test`.
 
 use crate::cargo::{cargo, has, step};
 use crate::{failed, fences, sim};

@@ -21,8 +21,8 @@ pub struct Collected {
     pub files: usize,
 }
 
-/// Writes text into `path` until it has `wanted` bytes (or, with `repeat`, again from the beginning when there is
-/// no more).
+/// Writes text into `path` until it has `wanted` bytes (or, with `repeat`, again from the beginning when
+/// there is no more).
 ///
 /// # Errors
 /// If the file cannot be written, or no text is found at all.

@@ -1,7 +1,7 @@
 //! What an application prints and how far it is, on stderr while it runs.
 //!
-//! Two threads ask the master for the log and for the event log, each waiting there for news. They are told when
-//! the application has ended, and then get a moment for the last lines.
+//! Two threads ask the master for the log and for the event log, each waiting there for news. They are told
+//! when the application has ended, and then get a moment for the last lines.
 
 use crate::client::{Client, WAIT_MS};
 use crate::failure::{Failure, Outcome};

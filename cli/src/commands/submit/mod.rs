@@ -1,5 +1,5 @@
-//! `firesteel submit`: hands an application to the cluster, shows what it prints and how far it is, and prints its
-//! result.
+//! `firesteel submit`: hands an application to the cluster, shows what it prints and how far it is, and
+//! prints its result.
 
 mod client_driver;
 mod follow;
@@ -24,9 +24,9 @@ const AFTER_DRIVER: Duration = Duration::from_secs(5);
 
 /// Runs an entry point of a compiled job, or a SQL text, on the cluster
 ///
-/// The plugin is uploaded once; it is known by its content afterwards. What the driver and the tasks print, and how
-/// far the work is, appear on standard error; the result goes to standard output. Ctrl-C kills the application
-/// (use --no-wait for one that shall go on).
+/// The plugin is uploaded once; it is known by its content afterwards. What the driver and the tasks print,
+/// and how far the work is, appear on standard error; the result goes to standard output. Ctrl-C kills the
+/// application (use --no-wait for one that shall go on).
 ///
 /// Paths in arguments are opened by the workers: give absolute ones.
 #[derive(Debug, Args)]
