@@ -4,8 +4,11 @@
 //! [`SegmentHeader`] and a payload padded with zeros to [`ALIGNMENT`]. A map output is a file of segments, one
 //! for each reducer in order; an empty one takes no bytes at all. Nothing here does I/O.
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use crate::error::{Error, ErrorCode};
-use crate::id::{AppAttemptId, AppId, DatasetId, JobId, StageId};
+use crate::id::{AppAttemptId, AppId, DatasetId, JobId, StageId, plain_number};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -93,9 +96,9 @@ impl FromStr for BlockId {
 fn parse_block_id(text: &str) -> Option<BlockId> {
     let mut parts = text.split('/');
     let (app, attempt) = parts.next()?.split_once('.')?;
-    let app = AppAttemptId { app: AppId(app.parse().ok()?), attempt: attempt.parse().ok()? };
+    let app = AppAttemptId { app: AppId(plain_number(app)?), attempt: plain_number(attempt)? };
     let kind = parts.next()?;
-    let mut number = || parts.next()?.parse::<u32>().ok();
+    let mut number = || parts.next().and_then(plain_number::<u32>);
     let kind = match kind {
         "map" => BlockKind::MapOutput { stage: StageId(number()?), partition: number()?, attempt: number()? },
         "cached" => BlockKind::Cached { dataset: DatasetId(number()?), partition: number()? },

@@ -3,6 +3,9 @@
 //! Rooms have typed errors of their own; at a border they become this one. Errors that drive recovery (a failed
 //! fetch, a lost executor) are *not* errors of this kind: they are typed events in [`crate::protocol`].
 
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

@@ -5,6 +5,9 @@
 //! know in order to place, feed, repeat and clean up is in the open: partitions, inputs, cached partitions,
 //! preferred places.
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use crate::bytes::Payload;
 use crate::error::{Error, ErrorCode};
 use crate::id::{DatasetId, PluginHash, StageId, WorkerId};

@@ -1,5 +1,8 @@
 //! Every id is a type of its own, with a name that is printed and parses back.
 
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -21,12 +24,17 @@ macro_rules! number_id {
             type Err = ParseIdError;
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
                 text.strip_prefix(concat!($prefix, "-"))
-                    .and_then(|number| number.parse().ok())
+                    .and_then(plain_number)
                     .map($name)
                     .ok_or_else(|| ParseIdError { text: text.to_owned(), form: concat!($prefix, "-N") })
             }
         }
     };
+}
+
+/// A number as it is printed: digits, without the sign that `parse` would take.
+pub(crate) fn plain_number<T: FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// A text that was to be an id, and is not one.
@@ -122,7 +130,7 @@ impl FromStr for PluginHash {
     type Err = ParseIdError;
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         let wrong = || ParseIdError { text: text.to_owned(), form: "64 hexadecimal digits" };
-        if text.len() != 64 || !text.is_ascii() {
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(wrong());
         }
         let mut hash = [0; 32];

@@ -7,6 +7,7 @@
 //! these gets it from the room that owns it, so that a job's crate, the scheduler and the simulator can all
 //! depend on this one and still compile in seconds.
 #![warn(missing_docs)]
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
 
 pub mod block;
 pub mod bytes;

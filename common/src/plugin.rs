@@ -4,6 +4,9 @@
 //! the eight bytes of [`RECORD_MAGIC`], the length of the text as a little-endian `u32`, and the text, which is a
 //! JSON [`EntryRecord`]. Cutting the section out of the ELF file is the work of whoever reads files.
 
+#[cfg(test)]
+mod tests;
+
 use crate::error::{Error, ErrorCode, nearest};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -135,8 +138,8 @@ impl Descriptor {
         self.entries.iter().find(|entry| entry.name == name).ok_or_else(|| {
             let names = self.entries.iter().map(|entry| entry.name.as_str());
             let help = match nearest(name, names.clone()) {
-                Some(near) => format!("did you mean '{near}'?"),
-                None => format!("it has: {}", names.collect::<Vec<_>>().join(", ")),
+                Some(near) if !name.is_empty() => format!("did you mean '{near}'?"),
+                _ => format!("it has: {}", names.collect::<Vec<_>>().join(", ")),
             };
             let what = if name.is_empty() {
                 "the plugin has several entry points and none was named".to_owned()

@@ -28,6 +28,8 @@ pub mod data;
 pub mod driver;
 pub mod executor;
 pub mod hello;
+#[cfg(test)]
+mod tests;
 pub mod worker;
 
 /// The version of the whole protocol; both ends must have the same.

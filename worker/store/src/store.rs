@@ -62,7 +62,7 @@ impl BlockStore {
             tracing::warn!(used, budget = self.budget, block = %id, "the block store is over its budget");
         }
         blocks.used = used;
-        blocks.by_id.insert(id, OpenBlock { fd: Arc::new(fd), bytes, status });
+        blocks.by_id.insert(id, OpenBlock { fd: Arc::new(fd), bytes, status: status.map(Arc::new) });
         Ok(true)
     }
 

@@ -29,5 +29,5 @@ pub struct OpenBlock {
     /// How many.
     pub bytes: u64,
     /// Its index, if it is a map output.
-    pub status: Option<MapStatus>,
+    pub status: Option<Arc<MapStatus>>,
 }

@@ -137,7 +137,7 @@ fn serve_connection(stream: &TcpStream, source: &dyn BlockSource, only: Option<A
 /// What of a block a request means: the index of the segments, and where they lie. `None` if it has no such part.
 fn part(request: &BlockRequest, block: OpenBlock) -> Option<(OpenBlock, MapStatus, u64, u64)> {
     let (segments, offset, bytes) = match (&request.reducers, &block.status) {
-        (None, status) => (status.clone().unwrap_or_default(), 0, block.bytes),
+        (None, status) => (status.as_deref().cloned().unwrap_or_default(), 0, block.bytes),
         (Some(reducers), Some(status)) => {
             let wanted = status.segments.get(reducers.start as usize..reducers.end as usize)?;
             let (offset, bytes) = status.span(reducers.clone());

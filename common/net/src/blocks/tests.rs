@@ -58,14 +58,19 @@ fn serve() -> DataServer {
     let bytes = content(1_000_192);
     let mut source = Source::default();
     for app in [app(1), app(2)] {
-        let open = OpenBlock { fd: file(&bytes), bytes: bytes.len() as u64, status: Some(status(&LENGTHS)) };
+        let open = OpenBlock {
+            fd: file(&bytes),
+            bytes: bytes.len() as u64,
+            status: Some(Arc::new(status(&LENGTHS))),
+        };
         source.0.insert(map(app, 0), open);
         source.0.insert(cached(app), OpenBlock { fd: file(b"cached"), bytes: 6, status: None });
     }
     // Two whose index claims more than there is, by a little and by far.
-    let open = OpenBlock { fd: file(b"short"), bytes: 64, status: Some(status(&[64])) };
+    let open = OpenBlock { fd: file(b"short"), bytes: 64, status: Some(Arc::new(status(&[64]))) };
     source.0.insert(map(app(1), 1), open);
-    let open = OpenBlock { fd: file(b"short"), bytes: 5, status: Some(status(&[u64::MAX, u64::MAX])) };
+    let open =
+        OpenBlock { fd: file(b"short"), bytes: 5, status: Some(Arc::new(status(&[u64::MAX, u64::MAX]))) };
     source.0.insert(map(app(1), 2), open);
     DataServer::start(bind_loopback("127.0.0.1:0").unwrap(), key(1), Arc::new(source)).unwrap()
 }

@@ -2,6 +2,7 @@
 
 use super::{FdReceiver, FdSender, WITH_DESCRIPTOR, fd_channel, socket_pair};
 use crate::frame::encode_frame;
+use firesteel_common::Payload;
 use firesteel_common::error::ErrorCode;
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
@@ -29,8 +30,8 @@ fn number_in(fd: &OwnedFd) -> u64 {
 }
 
 /// Every third message has a descriptor; some are longer than a socket takes at once.
-fn payload(number: u64) -> Vec<u8> {
-    vec![number as u8; if number % 100 == 3 { 700_000 } else { (number % 300) as usize }]
+fn payload(number: u64) -> Payload {
+    vec![number as u8; if number % 100 == 3 { 700_000 } else { (number % 300) as usize }].into()
 }
 
 #[test]
@@ -50,7 +51,7 @@ fn frames_and_descriptors_of_many_senders_stay_together() {
         .collect();
     let mut seen = BTreeSet::new();
     for _ in 0..threads * each {
-        let ((number, bytes), file) = receiver.recv::<(u64, Vec<u8>)>().unwrap().unwrap();
+        let ((number, bytes), file) = receiver.recv::<(u64, Payload)>().unwrap().unwrap();
         assert!(bytes == payload(number));
         assert_eq!(file.as_ref().map(number_in), (number % 3 == 0).then_some(number));
         if let Some(file) = file {
@@ -60,7 +61,7 @@ fn frames_and_descriptors_of_many_senders_stay_together() {
     }
     senders.into_iter().for_each(|sender| sender.join().unwrap());
     drop(sender);
-    assert!(receiver.recv::<(u64, Vec<u8>)>().unwrap().is_none());
+    assert!(receiver.recv::<(u64, Payload)>().unwrap().is_none());
 }
 
 #[test]

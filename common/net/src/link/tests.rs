@@ -3,6 +3,7 @@
 use super::{Link, SendFailed};
 use crate::testing::tcp_pair;
 use crossbeam::channel::{Receiver, bounded, unbounded};
+use firesteel_common::Payload;
 use firesteel_common::error::{Error, ErrorCode};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-type Message = (u64, Vec<u8>);
+type Message = (u64, Payload);
 
 /// One end of a link, with what it got and how it ended.
 struct End {
@@ -30,7 +31,7 @@ fn end(stream: TcpStream, outbox: usize) -> End {
 fn message(number: u64) -> Message {
     // Now and then one that is longer than a socket buffer.
     let len = if number % 1000 == 7 { 6_000_000 } else { number % 50 };
-    (number, vec![number as u8; len as usize])
+    (number, vec![number as u8; len as usize].into())
 }
 
 /// The end of this link, which comes once.
@@ -92,7 +93,7 @@ fn a_link_closes_with_its_last_handle() {
 fn a_peer_that_does_not_read_fills_the_outbox_and_no_more() {
     let (a, mut silent) = tcp_pair();
     let a = end(a, 4);
-    let big = || (0, vec![0; 1_000_000]);
+    let big = || (0, vec![0; 1_000_000].into());
     let refused = (0..1000).find_map(|_| a.link.try_send(big()).err());
     assert_eq!(refused, Some(SendFailed::Full));
     // A sender that waits is freed by the close, and the close does not wait for the peer for ever.

@@ -1,0 +1,79 @@
+//! The rules of the graph: what may be added, and what each task then reads.
+
+use super::{
+    JobGraph, OutputOrder, ReadPattern, ReadRange, StageInput, StageKind, StageSpec, TaskCode, TaskSpec,
+};
+use crate::Payload;
+use crate::error::ErrorCode;
+use crate::id::StageId;
+
+pub(crate) fn stage(id: u32, kind: StageKind, tasks: usize, inputs: Vec<(u32, ReadPattern)>) -> StageSpec {
+    let input = |(stage, read)| StageInput { stage: StageId(stage), read, unless_cached: None };
+    StageSpec {
+        id: StageId(id),
+        name: format!("s{id}"),
+        kind,
+        code: TaskCode::Sql,
+        payload: Payload::empty(),
+        tasks: vec![TaskSpec::default(); tasks],
+        inputs: inputs.into_iter().map(input).collect(),
+        order: OutputOrder::Ordered,
+    }
+}
+
+const MAP: StageKind = StageKind::ShuffleMap { reducers: 3 };
+
+fn range(reducers: std::ops::Range<u32>, maps: std::ops::Range<u32>) -> ReadRange {
+    ReadRange { reducers, maps }
+}
+
+#[test]
+fn a_stage_is_added_once_and_never_changes() {
+    let mut graph = JobGraph::default();
+    let first = stage(0, MAP, 2, vec![]);
+    let second = stage(1, StageKind::Result, 3, vec![(0, ReadPattern::SameIndex)]);
+    graph.extend(vec![first.clone(), second.clone()]).unwrap();
+    graph.extend(vec![second.clone(), first]).unwrap();
+    assert_eq!(graph.stages().count(), 2);
+    let error = graph.extend(vec![stage(2, MAP, 1, vec![]), stage(1, MAP, 3, vec![])]).unwrap_err();
+    assert_eq!(error.code, ErrorCode::GraphInvalid);
+    assert_eq!(graph.get(StageId(1)), Some(&second));
+    assert_eq!(graph.get(StageId(2)), None, "nothing is added if anything is wrong");
+}
+
+#[test]
+fn a_stage_that_breaks_a_rule_is_refused() {
+    let same = || ReadPattern::SameIndex;
+    let per_task = |ranges: Vec<Vec<ReadRange>>| ReadPattern::PerTask(ranges);
+    let cases = [
+        ("no task", stage(1, MAP, 0, vec![])),
+        ("no reducer", stage(1, StageKind::ShuffleMap { reducers: 0 }, 1, vec![])),
+        ("an unknown input", stage(1, MAP, 1, vec![(5, same())])),
+        ("itself", stage(1, MAP, 1, vec![(1, same())])),
+        ("a result stage", stage(1, MAP, 1, vec![(9, same())])),
+        ("too many tasks for its input", stage(1, MAP, 4, vec![(0, same())])),
+        ("a range for each task", stage(1, MAP, 2, vec![(0, per_task(vec![vec![]]))])),
+        ("reducers that are there", stage(1, MAP, 1, vec![(0, per_task(vec![vec![range(2..4, 0..1)]]))])),
+    ];
+    let mut graph = JobGraph::default();
+    graph.extend(vec![stage(0, MAP, 2, vec![]), stage(9, StageKind::Result, 1, vec![])]).unwrap();
+    for (what, stage) in cases {
+        assert_eq!(graph.extend(vec![stage]).unwrap_err().code, ErrorCode::GraphInvalid, "{what}");
+    }
+    let unordered = vec![stage(4, MAP, 1, vec![(3, same())]), stage(3, MAP, 1, vec![])];
+    assert!(graph.extend(unordered).is_err(), "parents come first");
+    let fits = per_task(vec![vec![range(0..3, 0..u32::MAX)], vec![]]);
+    graph.extend(vec![stage(1, MAP, 2, vec![(0, fits), (0, ReadPattern::Everything)])]).unwrap();
+}
+
+#[test]
+fn read_patterns_are_rectangles() {
+    let input = |read| StageInput { stage: StageId(0), read, unless_cached: None };
+    assert_eq!(input(ReadPattern::SameIndex).ranges(2, 5, 9), [range(2..3, 0..5)]);
+    assert_eq!(input(ReadPattern::Everything).ranges(2, 5, 9), [range(0..9, 0..5)]);
+    let reads = vec![vec![], vec![range(1..2, 3..u32::MAX), range(4..6, 7..9)]];
+    let per_task = input(ReadPattern::PerTask(reads));
+    assert_eq!(per_task.ranges(0, 5, 9), []);
+    assert_eq!(per_task.ranges(1, 5, 9), [range(1..2, 3..5), range(4..6, 5..5)]);
+    assert_eq!(per_task.ranges(7, 5, 9), []);
+}
