@@ -1,8 +1,8 @@
 //! Blocks and segments: ids that parse back, and the 64-byte header that stands before every payload.
 //!
-//! A block is a stored partition, a map output, a large result. Its bytes are one or more *segments*; each is a
-//! [`SegmentHeader`] and a payload padded with zeros to [`ALIGNMENT`]. A map output is a file of segments, one
-//! for each reducer in order; an empty one takes no bytes at all. Nothing here does I/O.
+//! A block is a stored partition, a map output, a large result. Its bytes are one or more *segments*; each is
+//! a [`SegmentHeader`] and a payload padded with zeros to [`ALIGNMENT`]. A map output is a file of segments,
+//! one for each reducer in order; an empty one takes no bytes at all. Nothing here does I/O.
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -252,8 +252,8 @@ pub struct SegmentStat {
     pub checksum: u64,
 }
 
-/// What a map task reports of its output: the index of the file. The segments stand one after the other in the
-/// order of the reducers, so offsets are sums.
+/// What a map task reports of its output: the index of the file. The segments stand one after the other in
+/// the order of the reducers, so offsets are sums.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapStatus {
     /// One for each reducer.

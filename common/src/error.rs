@@ -1,7 +1,8 @@
 //! The one error that crosses processes: a stable code, what happened, and what to do about it.
 //!
-//! Rooms have typed errors of their own; at a border they become this one. Errors that drive recovery (a failed
-//! fetch, a lost executor) are *not* errors of this kind: they are typed events in [`crate::protocol`].
+//! Rooms have typed errors of their own; at a border they become this one. Errors that drive recovery (a
+//! failed fetch, a lost executor) are *not* errors of this kind: they are typed events in
+//! [`crate::protocol`].
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! The event log: everything that happened to an application, as a closed list, one JSON object a line.
 //!
-//! Pages, history and the tests that count what ran again read this and nothing else. The log is written by the
-//! master from the scheduler's effects, in their order.
+//! Pages, history and the tests that count what ran again read this and nothing else. The log is written by
+//! the master from the scheduler's effects, in their order.
 
 use crate::error::Error;
 use crate::id::{AppAttemptId, JobId, StageId, TaskId, WorkerId};

@@ -1,9 +1,9 @@
 //! The waist: what any front end asks of the runtime, whatever it is.
 //!
-//! A [`JobGraph`] is a list of stages that only grows. RDD plugins, SQL text and every later front end lower to
-//! it; below it nothing knows where it came from. What a task does is in opaque payloads. What the runtime must
-//! know in order to place, feed, repeat and clean up is in the open: partitions, inputs, cached partitions,
-//! preferred places.
+//! A [`JobGraph`] is a list of stages that only grows. RDD plugins, SQL text and every later front end lower
+//! to it; below it nothing knows where it came from. What a task does is in opaque payloads. What the runtime
+//! must know in order to place, feed, repeat and clean up is in the open: partitions, inputs, cached
+//! partitions, preferred places.
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -22,12 +22,12 @@ pub struct JobGraph {
 }
 
 impl JobGraph {
-    /// Adds stages. A stage that is there already with the same content is accepted (a driver resends its graph
-    /// after the master has restarted).
+    /// Adds stages. A stage that is there already with the same content is accepted (a driver resends its
+    /// graph after the master has restarted).
     ///
     /// # Errors
-    /// `GRAPH_INVALID` if a stage contradicts the one of its id, has no task, reads a stage that is not a shuffle
-    /// map stage submitted before it, or a read pattern that does not fit; nothing is added then.
+    /// `GRAPH_INVALID` if a stage contradicts the one of its id, has no task, reads a stage that is not a
+    /// shuffle map stage submitted before it, or a read pattern that does not fit; nothing is added then.
     pub fn extend(&mut self, stages: Vec<StageSpec>) -> Result<(), Error> {
         let mut added = BTreeMap::new();
         for stage in stages {
@@ -179,8 +179,8 @@ pub struct StageInput {
     pub stage: StageId,
     /// Which segments each task reads.
     pub read: ReadPattern,
-    /// If set, a task reads this input only when its partition of that dataset (see [`TaskSpec::cached`]) is not
-    /// cached: where it is, the input needs not even be computed.
+    /// If set, a task reads this input only when its partition of that dataset (see [`TaskSpec::cached`]) is
+    /// not cached: where it is, the input needs not even be computed.
     pub unless_cached: Option<DatasetId>,
 }
 

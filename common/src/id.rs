@@ -50,7 +50,8 @@ number_id!(
     AppId(u64), "app"
 );
 number_id!(
-    /// What one action (`collect`, a query) asks for; counted by the driver, unique in its application attempt.
+    /// What one action (`collect`, a query) asks for; counted by the driver, unique in its application
+    /// attempt.
     JobId(u32), "job"
 );
 number_id!(
@@ -59,11 +60,13 @@ number_id!(
     StageId(u32), "stage"
 );
 number_id!(
-    /// A dataset whose partitions are kept (`cache`); counted by the driver, unique in its application attempt.
+    /// A dataset whose partitions are kept (`cache`); counted by the driver, unique in its application
+    /// attempt.
     DatasetId(u32), "dataset"
 );
 number_id!(
-    /// A worker as the master knows it; given at its first registration and kept over reconnections of one process.
+    /// A worker as the master knows it; given at its first registration and kept over reconnections of one
+    /// process.
     WorkerId(u64), "worker"
 );
 number_id!(

@@ -1,8 +1,8 @@
 //! The driver's side of the waist: a conversation about jobs.
 //!
 //! A front end (the RDD context, the SQL session) submits stages and names the ones it wants run; it hears of
-//! finished stages and their statistics, gets results, may add stages when it knows more, and releases what it
-//! no longer needs. A job with `open` set may be extended; one without it ends with its last target.
+//! finished stages and their statistics, gets results, may add stages when it knows more, and releases what
+//! it no longer needs. A job with `open` set may be extended; one without it ends with its last target.
 
 use crate::block::{BlockId, MapStatus};
 use crate::bytes::Payload;
@@ -102,15 +102,15 @@ pub trait JobRunner: Send + Sync {
     /// The next event of a job; waits for it.
     ///
     /// # Errors
-    /// When the runtime is gone for good. A job that failed is not an error here but [`JobEvent::Failed`], after
-    /// which nothing comes.
+    /// When the runtime is gone for good. A job that failed is not an error here but [`JobEvent::Failed`],
+    /// after which nothing comes.
     fn next_event(&self, job: JobId) -> Result<JobEvent>;
 
     /// The payload of a result that was too large to travel with its event.
     fn fetch(&self, value: &ResultValue) -> Result<Payload>;
 
-    /// Says that these shuffle map stages and datasets are no longer referred to: their outputs and blocks are
-    /// freed as soon as nothing that runs needs them.
+    /// Says that these shuffle map stages and datasets are no longer referred to: their outputs and blocks
+    /// are freed as soon as nothing that runs needs them.
     fn release(&self, stages: Vec<StageId>, datasets: Vec<DatasetId>);
 
     /// Stops a job.

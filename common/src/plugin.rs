@@ -1,8 +1,8 @@
 //! The descriptor of a plugin: what lies in its ELF section and is read without loading it.
 //!
 //! The section [`SECTION`] holds one record for each entry point, in any order, with zero bytes between them:
-//! the eight bytes of [`RECORD_MAGIC`], the length of the text as a little-endian `u32`, and the text, which is a
-//! JSON [`EntryRecord`]. Cutting the section out of the ELF file is the work of whoever reads files.
+//! the eight bytes of [`RECORD_MAGIC`], the length of the text as a little-endian `u32`, and the text, which
+//! is a JSON [`EntryRecord`]. Cutting the section out of the ELF file is the work of whoever reads files.
 
 #[cfg(test)]
 mod tests;

@@ -151,9 +151,9 @@ pub trait TaskIo: Send + Sync {
     /// Which attempt this is, and what it was given.
     fn description(&self) -> &TaskDescription;
 
-    /// The segments of one input, in the order that [`crate::graph::ReadPattern`] promises; empty ones are left
-    /// out. A segment that is gone is waited for: its place is reported, and the reader goes on when a new one
-    /// is known.
+    /// The segments of one input, in the order that [`crate::graph::ReadPattern`] promises; empty ones are
+    /// left out. A segment that is gone is waited for: its place is reported, and the reader goes on when a
+    /// new one is known.
     fn read_input(&self, input: usize) -> Result<Box<dyn SegmentStream>>;
 
     /// Begins the output of a map task. Segments are appended in the order of the reducers.

@@ -1,7 +1,7 @@
 //! Frames with descriptors beside them, between a worker and its executor, over a unix socket pair.
 //!
-//! A frame is as everywhere else, but its codec byte has [`WITH_DESCRIPTOR`] set if one descriptor belongs to it;
-//! that travels with the first byte of the frame, so that it is there when the frame is read.
+//! A frame is as everywhere else, but its codec byte has [`WITH_DESCRIPTOR`] set if one descriptor belongs to
+//! it; that travels with the first byte of the frame, so that it is there when the frame is read.
 
 #[cfg(test)]
 mod tests;
@@ -27,8 +27,8 @@ use std::sync::Arc;
 
 /// Set in the codec byte of a frame that a descriptor belongs to.
 const WITH_DESCRIPTOR: u8 = 0x80;
-/// Descriptors that may have arrived before the frames they belong to. One read brings at most one of them, and
-/// frames are taken out before the next read.
+/// Descriptors that may have arrived before the frames they belong to. One read brings at most one of them,
+/// and frames are taken out before the next read.
 const UNCLAIMED_MAX: usize = 4;
 /// Bytes that are read at once; a longer message grows by as much at a time.
 const READ_LEN: usize = 64 * 1024;
@@ -98,8 +98,8 @@ impl FdSender {
         stream.write_all(&frame[sent..]).map_err(|cause| lost("sending a frame", &cause))
     }
 
-    /// Closes the channel in both directions, for all who share it: the peer's receiver and this end's come to
-    /// their end.
+    /// Closes the channel in both directions, for all who share it: the peer's receiver and this end's come
+    /// to their end.
     pub fn close(&self) {
         // Not under the lock: a sender that waits for the peer holds it, and is to be freed by this.
         if let Err(cause) = self.shared.stream.shutdown(Shutdown::Both) {
@@ -122,12 +122,12 @@ fn send_with(stream: &UnixStream, frame: &[u8], fd: BorrowedFd<'_>) -> rustix::i
 }
 
 impl FdReceiver {
-    /// The next message and the descriptor that belongs to it, closed in a new program; `None` when the peer has
-    /// closed its end. Waits for it.
+    /// The next message and the descriptor that belongs to it, closed in a new program; `None` when the peer
+    /// has closed its end. Waits for it.
     ///
     /// # Errors
-    /// `TOO_LARGE` or `CODEC` for what is no message, `UNREACHABLE` if the peer ended in the middle of one, `IO` if
-    /// this process has no room for a descriptor. The channel is of no use after any of these.
+    /// `TOO_LARGE` or `CODEC` for what is no message, `UNREACHABLE` if the peer ended in the middle of one,
+    /// `IO` if this process has no room for a descriptor. The channel is of no use after any of these.
     pub fn recv<T: DeserializeOwned>(&mut self) -> Result<Option<(T, Option<OwnedFd>)>> {
         while self.buffered() < FRAME_HEADER_LEN {
             if self.fill()? == 0 {

@@ -1,5 +1,5 @@
-//! Frames: a 4-byte little-endian length of the message, the codec byte, the message. A length is compared with
-//! the bound of its link before anything is allocated for it, and memory grows only as bytes arrive.
+//! Frames: a 4-byte little-endian length of the message, the codec byte, the message. A length is compared
+//! with the bound of its link before anything is allocated for it, and memory grows only as bytes arrive.
 
 #[cfg(test)]
 mod tests;
@@ -42,8 +42,8 @@ pub fn write_frame<T: Serialize>(writer: &mut impl Write, message: &T) -> Result
 /// Reads a message from one frame; `None` if the peer ended cleanly before it.
 ///
 /// # Errors
-/// `TOO_LARGE` for a frame longer than `max`, `CODEC` for bytes that are no message, `UNREACHABLE` if the peer is
-/// gone in the middle of a frame or does not send it in the time that the reader has set.
+/// `TOO_LARGE` for a frame longer than `max`, `CODEC` for bytes that are no message, `UNREACHABLE` if the
+/// peer is gone in the middle of a frame or does not send it in the time that the reader has set.
 pub fn read_frame<T: DeserializeOwned>(reader: &mut impl Read, max: usize) -> Result<Option<T>> {
     let mut header = [0; FRAME_HEADER_LEN];
     if !read_header(reader, &mut header)? {

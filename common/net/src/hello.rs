@@ -1,6 +1,6 @@
 //! The hello: both ends of a connection prove that they know a key before anything is decoded, and until a
-//! deadline. Also the two ways to a connection, [`bind_loopback`] and [`connect`]; this version has no TLS, so
-//! both refuse an address that is not of this machine.
+//! deadline. Also the two ways to a connection, [`bind_loopback`] and [`connect`]; this version has no TLS,
+//! so both refuse an address that is not of this machine.
 
 #[cfg(test)]
 mod tests;
@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 /// How long a peer may take for its whole hello.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Says hello on a connection that this end has dialled: greets as `role`, proves `key`, and has the other end
-/// prove it too.
+/// Says hello on a connection that this end has dialled: greets as `role`, proves `key`, and has the other
+/// end prove it too.
 ///
 /// # Errors
 /// `VERSION_MISMATCH` naming both versions; `UNAUTHENTICATED` if one end does not accept the other's key;
@@ -39,15 +39,15 @@ pub fn dial_hello<S: Read + Write>(stream: &mut S, role: Role, key: &Key) -> Res
     }
 }
 
-/// Says hello on a connection that was accepted: greets as `role`, and proves the key that belongs to the role of
-/// the other end once that has proved it. Returns who the other end is.
+/// Says hello on a connection that was accepted: greets as `role`, and proves the key that belongs to the
+/// role of the other end once that has proved it. Returns who the other end is.
 ///
-/// A peer whose first bytes are not a greeting is sent nothing; one of another version is sent the greeting, so
-/// that it can say so too; one without the key is sent no proof.
+/// A peer whose first bytes are not a greeting is sent nothing; one of another version is sent the greeting,
+/// so that it can say so too; one without the key is sent no proof.
 ///
 /// # Errors
-/// `VERSION_MISMATCH` naming both versions; `UNAUTHENTICATED` if the peer does not prove its key, or `key_for` has
-/// none for its role; `UNREACHABLE` if the connection breaks or is too slow.
+/// `VERSION_MISMATCH` naming both versions; `UNAUTHENTICATED` if the peer does not prove its key, or
+/// `key_for` has none for its role; `UNREACHABLE` if the connection breaks or is too slow.
 pub fn accept_hello<S: Read + Write>(
     stream: &mut S,
     role: Role,

@@ -1,5 +1,5 @@
-//! Keys: the cluster secret, what is derived from it, and the file it lies in. Proofs are made and compared here
-//! too, so that the bytes of a key never leave this file except by [`Key::to_hex`].
+//! Keys: the cluster secret, what is derived from it, and the file it lies in. Proofs are made and compared
+//! here too, so that the bytes of a key never leave this file except by [`Key::to_hex`].
 
 #[cfg(test)]
 mod tests;
@@ -41,8 +41,8 @@ impl Key {
     /// Reads a key file: 64 hexadecimal digits and a newline.
     ///
     /// # Errors
-    /// `NOT_FOUND` if there is no file; `CONFIG_INVALID` if it is not a key, or others than its owner may read
-    /// it.
+    /// `NOT_FOUND` if there is no file; `CONFIG_INVALID` if it is not a key, or others than its owner may
+    /// read it.
     pub fn load(path: &Path) -> Result<Key> {
         let reading = || format!("reading the key file {}", path.display());
         let mut file = File::open(path).map_err(|cause| match cause.kind() {
@@ -67,8 +67,8 @@ impl Key {
         Self::from_hex(text.trim_end()).map_err(|error| invalid(&error.message))
     }
 
-    /// Reads the key file, or makes one with a fresh key (mode 0600). Of several processes that do this at once,
-    /// all get the same key.
+    /// Reads the key file, or makes one with a fresh key (mode 0600). Of several processes that do this at
+    /// once, all get the same key.
     ///
     /// # Errors
     /// As [`Key::load`]; `IO` if the file cannot be made.
@@ -80,7 +80,8 @@ impl Key {
         let failed =
             |cause: &std::io::Error| Error::io(format!("making the key file {}", path.display()), cause);
         let key = Self::generate()?;
-        // Written whole under a name of its own, then linked: nobody sees half a key, and the first link wins.
+        // Written whole under a name of its own, then linked: nobody sees half a key, and the first link
+        // wins.
         let mut draft = path.as_os_str().to_owned();
         draft.push(format!(".{}", Key(random()?).to_hex().split_at(16).0));
         let written = OpenOptions::new()

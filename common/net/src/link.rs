@@ -1,8 +1,9 @@
 //! A duplex control link over a stream that has said hello.
 //!
-//! Messages keep their order in each direction. A message is encoded by the thread that sends it and, when the
-//! link is idle, goes to the socket at once without waiting for another thread; what the socket does not take
-//! waits in a bounded outbox for the link's writer thread. A reader thread decodes and hands over what arrives.
+//! Messages keep their order in each direction. A message is encoded by the thread that sends it and, when
+//! the link is idle, goes to the socket at once without waiting for another thread; what the socket does not
+//! take waits in a bounded outbox for the link's writer thread. A reader thread decodes and hands over what
+//! arrives.
 
 mod outbox;
 #[cfg(test)]
@@ -21,8 +22,8 @@ use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// The sending end of a link, of messages of type `Out`. Cloning shares it; the link closes when the last clone
-/// is dropped.
+/// The sending end of a link, of messages of type `Out`. Cloning shares it; the link closes when the last
+/// clone is dropped.
 pub struct Link<Out> {
     handle: Arc<Handle>,
     messages: PhantomData<fn(Out)>,
@@ -76,8 +77,9 @@ impl<Out: Serialize + Send + 'static> Link<Out> {
     /// Starts the link's two threads. `outbox` bounds the messages that wait to be written.
     ///
     /// `on_message` is called with each message, in order, from the reader thread; `false` closes the link as
-    /// [`Link::close`] does. `on_close` is called exactly once, from the same thread, after the last message: with
-    /// `None` if either end closed the link, with the error if it broke or what was sent could not be written.
+    /// [`Link::close`] does. `on_close` is called exactly once, from the same thread, after the last message:
+    /// with `None` if either end closed the link, with the error if it broke or what was sent could not be
+    /// written.
     ///
     /// # Errors
     /// `IO` if the threads cannot be had; neither function is called then.
@@ -108,7 +110,8 @@ impl<Out: Serialize + Send + 'static> Link<Out> {
     /// Sends a message; waits while the outbox is full. Not for a thread that must not wait.
     ///
     /// # Errors
-    /// `UNREACHABLE` if the link is closed or closes meanwhile; `TOO_LARGE` or `CODEC` if the message has no frame.
+    /// `UNREACHABLE` if the link is closed or closes meanwhile; `TOO_LARGE` or `CODEC` if the message has no
+    /// frame.
     pub fn send(&self, message: Out) -> Result<()> {
         let frame = encode_frame(&message)?;
         self.handle.outbox.push(frame, true).map_err(|failed| {

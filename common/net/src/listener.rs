@@ -40,9 +40,9 @@ struct Shared {
 }
 
 impl Listener {
-    /// Starts to accept: greets as `role`, has each peer prove the key that `key_for` has for the peer's role, and
-    /// calls `on_connection` with the stream and that role, on a thread of the connection's own, which it may keep
-    /// as long as it serves it.
+    /// Starts to accept: greets as `role`, has each peer prove the key that `key_for` has for the peer's
+    /// role, and calls `on_connection` with the stream and that role, on a thread of the connection's own,
+    /// which it may keep as long as it serves it.
     ///
     /// # Errors
     /// `IO` if no thread can be had.
@@ -158,7 +158,8 @@ fn greet(stream: TcpStream, shared: &Shared) {
             None => tracing::warn!(listener = shared.name, ?peer, "too many connections; one is turned away"),
         },
         Err(error) => {
-            // At debug for what any stray or half-open connection does; a wrong key or version deserves a look.
+            // At debug for what any stray or half-open connection does; a wrong key or version deserves a
+            // look.
             match error.code {
                 ErrorCode::Unreachable => tracing::debug!(listener = shared.name, %error, "hello"),
                 _ => tracing::warn!(listener = shared.name, %error, "hello"),
@@ -168,7 +169,8 @@ fn greet(stream: TcpStream, shared: &Shared) {
     }
 }
 
-/// Closes such that the peer still gets what it was sent: a close with unread bytes would reset the connection.
+/// Closes such that the peer still gets what it was sent: a close with unread bytes would reset the
+/// connection.
 fn drain_and_close(stream: &TcpStream) {
     let ended = stream.shutdown(Shutdown::Write).and_then(|()| {
         stream.set_read_timeout(Some(Duration::from_millis(100)))?;

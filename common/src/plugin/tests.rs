@@ -94,7 +94,10 @@ fn arguments_are_checked_against_what_is_declared() {
 
 proptest! {
     #[test]
-    fn random_sections_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..100), headed in any::<bool>()) {
+    fn random_sections_never_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..100),
+        headed in any::<bool>(),
+    ) {
         let mut section = if headed { RECORD_MAGIC.to_vec() } else { Vec::new() };
         section.extend(bytes);
         prop_assert!(Descriptor::parse(&section).is_err());

@@ -39,12 +39,14 @@ pub fn encode_into<T: Serialize>(message: &T, bytes: &mut Vec<u8>) -> Result<(),
 /// # Errors
 /// `CODEC` if it does not; never a panic, and never an allocation far beyond the length of `bytes`.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    // A length inside a message may claim as much as the limit, which is a constant of the type: a few sizes of
-    // it keep a short message from asking for the memory of a long one.
-    match bytes.len() {
-        0..=SHORT => decode_within::<T, { 2 * SHORT }>(bytes),
-        ..=MEDIUM => decode_within::<T, { 2 * MEDIUM }>(bytes),
-        _ => decode_within::<T, { 2 * FRAME_LEN_MAX }>(bytes),
+    // A length inside a message may claim as much as the limit, which is a constant of the type: a few sizes
+    // of it keep a short message from asking for the memory of a long one.
+    if bytes.len() <= SHORT {
+        decode_within::<T, { 2 * SHORT }>(bytes)
+    } else if bytes.len() <= MEDIUM {
+        decode_within::<T, { 2 * MEDIUM }>(bytes)
+    } else {
+        decode_within::<T, { 2 * FRAME_LEN_MAX }>(bytes)
     }
 }
 

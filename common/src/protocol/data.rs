@@ -1,8 +1,8 @@
 //! The data plane: requests for segments of blocks, answered by raw bytes.
 //!
-//! A requester may send several requests before it reads; answers come in the order of the requests. An answer
-//! is a frame with a [`BlockReply`], followed outside any frame by exactly [`BlockReply::Found`]'s `bytes` bytes,
-//! which are whole segments.
+//! A requester may send several requests before it reads; answers come in the order of the requests. An
+//! answer is a frame with a [`BlockReply`], followed outside any frame by exactly [`BlockReply::Found`]'s
+//! `bytes` bytes, which are whole segments.
 
 use crate::block::{BlockId, MapStatus};
 use crate::id::PluginHash;

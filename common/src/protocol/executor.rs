@@ -1,5 +1,5 @@
-//! Between executor and worker, over the socket pair that the executor inherits. Descriptors travel beside the
-//! frames that mention them, in order.
+//! Between executor and worker, over the socket pair that the executor inherits. Descriptors travel beside
+//! the frames that mention them, in order.
 
 use crate::block::{BlockId, MapStatus};
 use crate::event::FetchCause;
@@ -84,7 +84,8 @@ pub struct ExecutorSetup {
     pub slots: u32,
     /// Its share of execution memory in bytes.
     pub memory: u64,
-    /// Whether segments of this machine are fetched over TCP like those of others (`shuffle.same_host = tcp`).
+    /// Whether segments of this machine are fetched over TCP like those of others (`shuffle.same_host =
+    /// tcp`).
     pub fetch_over_tcp: bool,
     /// The directory of fault tokens; `None` outside tests.
     pub faults: Option<String>,

@@ -1,8 +1,8 @@
 //! The first bytes of every connection: a mutual proof of a shared key, before anything is decoded.
 //!
-//! Each end sends one fixed-size [`Greeting`]; then each sends a 32-byte proof, HMAC-SHA256 under the key over
-//! [`proof_text`]. The dialling end proves first. Computing and comparing proofs, and the sockets, are the work
-//! of `common/net`.
+//! Each end sends one fixed-size [`Greeting`]; then each sends a 32-byte proof, HMAC-SHA256 under the key
+//! over [`proof_text`]. The dialling end proves first. Computing and comparing proofs, and the sockets, are
+//! the work of `common/net`.
 
 use crate::id::AppAttemptId;
 

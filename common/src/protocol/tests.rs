@@ -1,5 +1,5 @@
-//! What any peer may send: bytes that are a message come back as they were, all others are errors, and neither
-//! costs more memory than its length allows.
+//! What any peer may send: bytes that are a message come back as they were, all others are errors, and
+//! neither costs more memory than its length allows.
 
 use super::data::{BlockReply, BlockRequest, PluginReply, PluginRequest};
 use super::driver::{FromDriver, ToDriver};
@@ -214,7 +214,8 @@ proptest! {
         check(&FromDriver::Attach { stages: stages.clone(), jobs: vec![spec] });
         check(&FromDriver::Extend { job: JobId(job), stages, targets, open: true });
         check(&FromDriver::Finish(Err(Error::new(ErrorCode::JobFailed, "no"))));
-        let event = JobEvent::StageFinished { stage: StageId(0), statuses: vec![MapStatus::default(); tasks] };
+        let statuses = vec![MapStatus::default(); tasks];
+        let event = JobEvent::StageFinished { stage: StageId(0), statuses };
         check(&ToDriver::Job { job: JobId(job), event });
     }
 }

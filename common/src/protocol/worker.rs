@@ -249,7 +249,7 @@ pub struct Registration {
     pub outputs: Vec<(TaskId, MapStatus)>,
     /// The cached partitions it holds.
     pub cached: Vec<BlockId>,
-    /// Every application attempt of which it keeps anything (an executor, blocks, tables of inputs), so that the
-    /// master can end those that are over: an `EndApp` may have been lost with a connection.
+    /// Every application attempt of which it keeps anything (an executor, blocks, tables of inputs), so that
+    /// the master can end those that are over: an `EndApp` may have been lost with a connection.
     pub apps: Vec<AppAttemptId>,
 }

@@ -1,8 +1,8 @@
 //! Blocks in sealed memory: what a worker keeps for its applications, and how anybody maps it.
 //!
-//! A block is a memfd whose filler has unmapped it and which was sealed before it counts; from then on nobody,
-//! its filler included, can change or shorten it. Here is no protocol and no policy beyond the budget; the
-//! worker's decisions are in `worker/core`.
+//! A block is a memfd whose filler has unmapped it and which was sealed before it counts; from then on
+//! nobody, its filler included, can change or shorten it. Here is no protocol and no policy beyond the
+//! budget; the worker's decisions are in `worker/core`.
 #![warn(missing_docs)]
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
 

@@ -1,5 +1,5 @@
-//! Memory files: made, sealed, mapped. All of it safe code: a mapping is only made of a file that is sealed, which
-//! `memmap2` verifies by itself.
+//! Memory files: made, sealed, mapped. All of it safe code: a mapping is only made of a file that is sealed,
+//! which `memmap2` verifies by itself.
 
 use firesteel_common::error::{Error, ErrorCode, Result};
 use memmap2::{Mmap, MmapOptions};
@@ -23,8 +23,8 @@ pub fn create_memfd(name: &str) -> Result<OwnedFd> {
         .map_err(|cause| failed("making a memory file", cause))
 }
 
-/// Seals a file against writing, shrinking, growing and further seals. A file that has all these seals already is
-/// accepted.
+/// Seals a file against writing, shrinking, growing and further seals. A file that has all these seals
+/// already is accepted.
 ///
 /// # Errors
 /// `INTERNAL` if its filler still has it mapped for writing; `BLOCK_CORRUPT` if it is not a file that can be
@@ -74,7 +74,8 @@ impl AsRef<[u8]> for Mapped {
 /// Maps a sealed block of `bytes` bytes for reading.
 ///
 /// # Errors
-/// `BLOCK_CORRUPT` if it is not sealed or has another length; `OUT_OF_MEMORY` or `IO` if the system does not map it.
+/// `BLOCK_CORRUPT` if it is not sealed or has another length; `OUT_OF_MEMORY` or `IO` if the system does not
+/// map it.
 pub fn map_sealed(fd: BorrowedFd<'_>, bytes: u64) -> Result<Mapped> {
     if !is_sealed(fd) {
         return Err(Error::new(ErrorCode::BlockCorrupt, "mapping a block: it is not sealed"));

@@ -1,7 +1,7 @@
 //! Payloads as LZ4 frames, for segments whose encoding is [`Encoding::Lz4`].
 //!
-//! The frame carries checksums of its blocks and its content; the segment around it has one of its own, and says
-//! how long the payload is, which bounds what is unpacked.
+//! The frame carries checksums of its blocks and its content; the segment around it has one of its own, and
+//! says how long the payload is, which bounds what is unpacked.
 
 use firesteel_common::block::{Encoding, SegmentHeader};
 use firesteel_common::error::{Error, ErrorCode, Result};
@@ -32,8 +32,8 @@ pub fn compress(payload: &[u8]) -> Result<Vec<u8>> {
 /// The payload of a segment as it was before encoding; borrowed if it is stored as it is.
 ///
 /// # Errors
-/// `BLOCK_CORRUPT` if it does not unpack to exactly as many bytes as the header says. (That the stored bytes are
-/// whole is for the segment's own checksum to say.)
+/// `BLOCK_CORRUPT` if it does not unpack to exactly as many bytes as the header says. (That the stored bytes
+/// are whole is for the segment's own checksum to say.)
 pub fn decompress<'a>(header: &SegmentHeader, stored: &'a [u8]) -> Result<Cow<'a, [u8]>> {
     if header.encoding == Encoding::Plain {
         return Ok(Cow::Borrowed(stored));

@@ -1,7 +1,7 @@
 //! The block store of a worker: sealed memory files by the names of blocks, and how many bytes they are.
 //!
-//! Map outputs, results and broadcast values are always taken: without them nothing goes on. Cached partitions are
-//! refused when they do not fit the budget, since lineage can make them again.
+//! Map outputs, results and broadcast values are always taken: without them nothing goes on. Cached
+//! partitions are refused when they do not fit the budget, since lineage can make them again.
 
 use crate::memfd::{length, seal};
 use firesteel_common::block::{BlockId, BlockKind, MapStatus};
@@ -31,9 +31,9 @@ impl BlockStore {
         Self { budget: budget_bytes, blocks: Mutex::default() }
     }
 
-    /// Keeps a block: seals its file, and checks that it has `bytes` bytes and fits its index. `Ok(false)` if it
-    /// is a cached partition for which there is no room. A block that is here already stays as it is, and the new
-    /// file is dropped.
+    /// Keeps a block: seals its file, and checks that it has `bytes` bytes and fits its index. `Ok(false)` if
+    /// it is a cached partition for which there is no room. A block that is here already stays as it is, and
+    /// the new file is dropped.
     ///
     /// # Errors
     /// As [`seal`]; `BLOCK_CORRUPT` if the file has another length, or its index sums to another.

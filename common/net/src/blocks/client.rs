@@ -30,8 +30,8 @@ impl DataClient {
         DataClient { reader: BufReader::with_capacity(16 * 1024, stream), left: 0 }
     }
 
-    /// Sends a request. The server reads the next one only when its answer to the last is on its way, so whoever
-    /// sends several must bound the bytes that it asks for.
+    /// Sends a request. The server reads the next one only when its answer to the last is on its way, so
+    /// whoever sends several must bound the bytes that it asks for.
     ///
     /// # Errors
     /// `UNREACHABLE` if the server is gone or does not read.
@@ -40,13 +40,13 @@ impl DataClient {
         self.reader.get_mut().write_all(&frame).map_err(|cause| lost("asking for a block", &cause))
     }
 
-    /// The answer to the oldest request that was not answered yet: the index of the segments asked for (empty for
-    /// a block that is not a map output), and how many bytes follow, to be taken with [`DataClient::read_exact`]
-    /// before the next answer. `None` if the server does not hold the block.
+    /// The answer to the oldest request that was not answered yet: the index of the segments asked for (empty
+    /// for a block that is not a map output), and how many bytes follow, to be taken with
+    /// [`DataClient::read_exact`] before the next answer. `None` if the server does not hold the block.
     ///
     /// # Errors
-    /// `UNREACHABLE` if the server is gone or too slow; `CODEC` if it sends what is no answer; `INTERNAL` if bytes
-    /// of the last answer were not taken.
+    /// `UNREACHABLE` if the server is gone or too slow; `CODEC` if it sends what is no answer; `INTERNAL` if
+    /// bytes of the last answer were not taken.
     pub fn reply(&mut self) -> Result<Option<(MapStatus, u64)>> {
         if self.left > 0 {
             let message = format!("{} bytes of the last block were not taken", self.left);

@@ -1,7 +1,7 @@
 //! The data plane: blocks by their names, between workers and readers.
 //!
-//! Requests are frames, and so is what precedes the bytes of an answer; the bytes themselves go from the block's
-//! descriptor to the socket without passing through this process. The receiver verifies them.
+//! Requests are frames, and so is what precedes the bytes of an answer; the bytes themselves go from the
+//! block's descriptor to the socket without passing through this process. The receiver verifies them.
 
 mod client;
 mod server;

@@ -29,8 +29,8 @@ const OUT_LEN: usize = 64 * 1024;
 /// Bytes of one call of sendfile.
 const SEND_LEN: u64 = 8 * 1024 * 1024;
 
-/// A data server. It serves the blocks of an application to who proves the key of that application, and all to
-/// who proves the cluster secret as a fetcher.
+/// A data server. It serves the blocks of an application to who proves the key of that application, and all
+/// to who proves the cluster secret as a fetcher.
 pub struct DataServer {
     listener: Listener,
     connections: Arc<Connections>,
@@ -134,7 +134,8 @@ fn serve_connection(stream: &TcpStream, source: &dyn BlockSource, only: Option<A
     Ok(())
 }
 
-/// What of a block a request means: the index of the segments, and where they lie. `None` if it has no such part.
+/// What of a block a request means: the index of the segments, and where they lie. `None` if it has no such
+/// part.
 fn part(request: &BlockRequest, block: OpenBlock) -> Option<(OpenBlock, MapStatus, u64, u64)> {
     let (segments, offset, bytes) = match (&request.reducers, &block.status) {
         (None, status) => (status.as_deref().cloned().unwrap_or_default(), 0, block.bytes),

@@ -38,7 +38,9 @@ fn hostile_headers_are_refused() {
 
 proptest! {
     #[test]
-    fn frames_come_back_in_order(messages in prop::collection::vec(prop::collection::vec(any::<u64>(), 0..50), 0..20)) {
+    fn frames_come_back_in_order(
+        messages in prop::collection::vec(prop::collection::vec(any::<u64>(), 0..50), 0..20),
+    ) {
         let mut bytes = Vec::new();
         for message in &messages {
             write_frame(&mut bytes, message).unwrap();

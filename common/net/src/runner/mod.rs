@@ -1,8 +1,8 @@
 //! The driver's side of the waist, over a link to the master.
 //!
-//! What the driver has asked for and not released is remembered ([`session`]), so that a link that breaks, or a
-//! master that starts again, costs the driver nothing but time: the runner dials again with backoff, attaches with
-//! all of it, and goes on. Callers do not notice, unless the master stays away for longer than
+//! What the driver has asked for and not released is remembered ([`session`]), so that a link that breaks, or
+//! a master that starts again, costs the driver nothing but time: the runner dials again with backoff,
+//! attaches with all of it, and goes on. Callers do not notice, unless the master stays away for longer than
 //! [`RECONNECT_TIMEOUT`].
 
 mod fetch;
@@ -56,13 +56,15 @@ struct Shared {
     app: AppAttemptId,
     key: Key,
     results: Results,
-    /// Held while a message is put on the link, also while that waits: what is sent is in the order in which it
-    /// was remembered. The link's reader never takes it.
+    /// Held while a message is put on the link, also while that waits: what is sent is in the order in which
+    /// it was remembered. The link's reader never takes it.
     sending: Mutex<()>,
     state: Mutex<State>,
     /// Something in `state` changed.
     changed: Condvar,
 }
+
+type KillHook = Box<dyn FnOnce(&str) + Send>;
 
 #[derive(Default)]
 struct State {
@@ -81,12 +83,12 @@ struct State {
     committed: bool,
     /// Why nothing will come any more.
     gone: Option<Error>,
-    on_kill: Option<Box<dyn FnOnce(&str) + Send>>,
+    on_kill: Option<KillHook>,
 }
 
 impl RemoteJobRunner {
-    /// Attaches to the master at `master` (`host:port`) as the driver of `app`; `key` is that of the application
-    /// attempt. A master that is not there yet is waited for, as when it goes away later.
+    /// Attaches to the master at `master` (`host:port`) as the driver of `app`; `key` is that of the
+    /// application attempt. A master that is not there yet is waited for, as when it goes away later.
     ///
     /// # Errors
     /// `UNREACHABLE` if it does not answer in time; `VERSION_MISMATCH` if it speaks another protocol.
@@ -104,8 +106,8 @@ impl RemoteJobRunner {
         Ok(Arc::new(RemoteJobRunner { shared }))
     }
 
-    /// What to do when the master says that the driver must stop at once; called with the reason, at most once,
-    /// from a thread of the runner. Waiting calls of this runner end with `KILLED` in any case.
+    /// What to do when the master says that the driver must stop at once; called with the reason, at most
+    /// once, from a thread of the runner. Waiting calls of this runner end with `KILLED` in any case.
     pub fn on_kill(&self, hook: impl FnOnce(&str) + Send + 'static) {
         let mut state = self.shared.state.lock();
         match state.gone.clone() {
@@ -150,8 +152,8 @@ impl State {
 }
 
 impl Shared {
-    /// Remembers something and tells the master. If the link is down, or breaks before the message is through, the
-    /// next attachment says it.
+    /// Remembers something and tells the master. If the link is down, or breaks before the message is
+    /// through, the next attachment says it.
     fn tell(&self, remember: impl FnOnce(&mut Session) -> Result<FromDriver>) -> Result<()> {
         let _sending = self.sending.lock();
         let mut state = self.state.lock();
@@ -284,7 +286,8 @@ impl Shared {
     }
 }
 
-/// Attaches, with backoff, until the deadline or until trying again cannot help. Keeps nothing alive while it waits.
+/// Attaches, with backoff, until the deadline or until trying again cannot help. Keeps nothing alive while it
+/// waits.
 fn attach(shared: &Weak<Shared>, deadline: Instant) -> Result<()> {
     let mut pause = PAUSE_MIN;
     let mut refused = 0;
@@ -383,8 +386,8 @@ impl JobRunner for RemoteJobRunner {
         self.shared.state.lock().slots
     }
 
-    /// The blocks of a result stage are freed together: with the last one that was received, when no job waits
-    /// for more of them.
+    /// The blocks of a result stage are freed together: with the last one that was received, when no job
+    /// waits for more of them.
     fn release_result(&self, block: BlockId) {
         let stage = self.shared.state.lock().session.release_result(block);
         if let Some(stage) = stage {

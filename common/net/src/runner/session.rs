@@ -1,5 +1,5 @@
-//! What a driver has asked for and not released: enough to say it all again to a master that does not know it.
-//! Pure; the link and the waiting are the parent's.
+//! What a driver has asked for and not released: enough to say it all again to a master that does not know
+//! it. Pure; the link and the waiting are the parent's.
 
 use firesteel_common::Payload;
 use firesteel_common::block::{BlockId, BlockKind};
@@ -162,8 +162,8 @@ impl Session {
         Ok(event)
     }
 
-    /// What to say first over a new link: the graph and the unfinished jobs, then what was released, cancelled,
-    /// and the outcome.
+    /// What to say first over a new link: the graph and the unfinished jobs, then what was released,
+    /// cancelled, and the outcome.
     pub(super) fn attach(&mut self) -> Vec<FromDriver> {
         self.prune();
         let mut stages: Vec<&KnownStage> = self.stages.values().collect();
@@ -198,8 +198,8 @@ impl Session {
         }
     }
 
-    /// Forgets the stages that were released, are no target of an unfinished job, and are read by no stage that is
-    /// kept.
+    /// Forgets the stages that were released, are no target of an unfinished job, and are read by no stage
+    /// that is kept.
     fn prune(&mut self) {
         let targets = self.jobs.values().filter(|job| !job.ended).flat_map(|job| &job.spec.targets);
         let handles = self.stages.values().filter(|known| !known.released);
