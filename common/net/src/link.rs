@@ -74,7 +74,8 @@ impl From<SendFailed> for Error {
 }
 
 impl<Out: Serialize + Send + 'static> Link<Out> {
-    /// Starts the link's two threads. `outbox` bounds the messages that wait to be written.
+    /// Starts the link's two threads. `outbox` bounds the messages that wait to be written; their bytes
+    /// are bounded, too (256 MiB).
     ///
     /// `on_message` is called with each message, in order, from the reader thread; `false` closes the link as
     /// [`Link::close`] does. `on_close` is called exactly once, from the same thread, after the last message:

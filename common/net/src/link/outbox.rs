@@ -12,7 +12,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 /// Bytes that may wait, unless it is one single frame.
-const BYTES_MAX: usize = 64 * 1024 * 1024;
+const BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Small frames are put together until they are as long as this.
 const WRITE_LEN: usize = 128 * 1024;
 /// How long a link that is closing may take to write what was sent before, and its peer to close too.
@@ -43,6 +43,22 @@ struct State {
     ended: bool,
     /// Why writing failed.
     failure: Option<Error>,
+}
+
+impl State {
+    /// Takes the frames that are written next: one, or as many small ones as fit one write.
+    fn take_frames(&mut self) -> Vec<Vec<u8>> {
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        while let Some(frame) = self.frames.front()
+            && (taken.is_empty() || bytes + frame.len() <= WRITE_LEN)
+        {
+            bytes += frame.len();
+            taken.extend(self.frames.pop_front());
+        }
+        self.bytes -= bytes;
+        taken
+    }
 }
 
 impl Outbox {
@@ -149,11 +165,10 @@ impl Outbox {
             }
             if !state.frames.is_empty() {
                 state.writing = true;
-                let frames = std::mem::take(&mut state.frames);
-                state.bytes = 0;
+                let taken = state.take_frames();
                 self.room.notify_all();
                 drop(state);
-                let written = self.write_frames(frames, &mut buffer);
+                let written = self.write_frames(taken, &mut buffer);
                 state = self.state.lock();
                 state.writing = false;
                 if let Err(cause) = written {
@@ -174,20 +189,15 @@ impl Outbox {
         self.shut_down(Shutdown::Both);
     }
 
-    fn write_frames(&self, frames: VecDeque<Vec<u8>>, buffer: &mut Vec<u8>) -> std::io::Result<()> {
-        buffer.clear();
-        for frame in frames {
-            if buffer.len() + frame.len() > WRITE_LEN && !buffer.is_empty() {
-                self.write(buffer)?;
+    fn write_frames(&self, frames: Vec<Vec<u8>>, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+        match frames.as_slice() {
+            [one] => self.write(one),
+            many => {
                 buffer.clear();
-            }
-            if frame.len() >= WRITE_LEN {
-                self.write(&frame)?;
-            } else {
-                buffer.extend_from_slice(&frame);
+                many.iter().for_each(|frame| buffer.extend_from_slice(frame));
+                self.write(buffer)
             }
         }
-        self.write(buffer)
     }
 
     /// Writes all of it, however slowly the peer reads, unless the link is closing.
