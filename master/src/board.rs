@@ -160,6 +160,11 @@ impl Board {
         self.inner.lock().apps.get(&app).map(|entry| entry.status.clone())
     }
 
+    /// Whether it is an application that has not ended.
+    pub(crate) fn runs(&self, app: AppId) -> bool {
+        self.inner.lock().apps.get(&app).is_some_and(|entry| !entry.status.state.is_final())
+    }
+
     /// What kind of application it is.
     pub(crate) fn kind(&self, app: AppId) -> Option<AppKind> {
         self.inner.lock().apps.get(&app).map(|entry| entry.kind)

@@ -133,9 +133,7 @@ impl Control {
 fn note_output(shared: &Shared, from: FromWorker) -> Option<FromWorker> {
     match &from.message {
         ToMaster::Output { app, source, bytes } => {
-            if shared.board.kind(app.app).is_some() {
-                shared.logs.write(app.app, source, bytes);
-            }
+            shared.logs.write(app.app, source, bytes, shared.board.runs(app.app));
             None
         }
         ToMaster::DriverExited { app, .. } => {

@@ -17,15 +17,15 @@ use crate::actor::Master;
 use crate::effects::Shared;
 use actix::Addr;
 use actix_web::dev::Server;
-use actix_web::middleware::from_fn;
-use actix_web::web::{self, Data};
-use actix_web::{App, HttpServer};
+use actix_web::error::QueryPayloadError;
+use actix_web::middleware::{DefaultHeaders, from_fn};
+use actix_web::web::{self, Data, QueryConfig};
+use actix_web::{App, HttpRequest, HttpServer};
 use auth::Token;
 use failure::Failure;
 use firesteel_common::config::MasterConfig;
 use firesteel_common::{Error, ErrorCode};
 use firesteel_net::Key;
-pub(crate) use plugins::UPLOAD_PREFIX;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -91,7 +91,13 @@ pub(crate) fn start(listener: TcpListener, daemon: Daemon, token: &str) -> Resul
         App::new()
             .app_data(daemon.clone())
             .app_data(token.clone())
+            .app_data(QueryConfig::default().error_handler(bad_query))
             .wrap(from_fn(auth::guard))
+            .wrap(
+                DefaultHeaders::new()
+                    .add(("X-Content-Type-Options", "nosniff"))
+                    .add(("Cache-Control", "no-store")),
+            )
             .service(web::scope(PREFIX).configure(routes))
             .configure(health::routes)
             .default_service(web::to(no_such_route))
@@ -123,9 +129,13 @@ fn routes(config: &mut web::ServiceConfig) {
         .configure(health::routes);
 }
 
-async fn no_such_route(request: actix_web::HttpRequest) -> Result<String, Failure> {
+async fn no_such_route(request: HttpRequest) -> Result<String, Failure> {
     let what = format!("there is no {} {}", request.method(), request.path());
     Err(Error::new(ErrorCode::NotFound, what).with_help("the routes lie under /api/firesteel/v1").into())
+}
+
+fn bad_query(cause: QueryPayloadError, _: &HttpRequest) -> actix_web::Error {
+    Failure(Error::new(ErrorCode::BadRequest, cause.to_string())).into()
 }
 
 /// The instant at which a client that waits gets its answer at the latest.

@@ -61,12 +61,16 @@ impl Logs {
         Self { log_bytes_max, inner: Mutex::default() }
     }
 
-    /// A process has printed something. Lines of executors are marked with their source.
-    pub(crate) fn write(&self, app: AppId, source: &str, bytes: &[u8]) {
+    /// A process has printed something. Lines of executors are marked with their source. What comes after the
+    /// end of a log, or for an application that has ended and has none (`runs` is false), is dropped.
+    pub(crate) fn write(&self, app: AppId, source: &str, bytes: &[u8], runs: bool) {
         let marked = (source != "driver").then(|| mark_lines(source, bytes));
         let bytes = marked.as_deref().unwrap_or(bytes);
         let mut inner = self.inner.lock();
-        let log = inner.logs.entry(app).or_default();
+        if runs {
+            inner.logs.entry(app).or_default();
+        }
+        let Some(log) = inner.logs.get_mut(&app).filter(|log| !log.is_complete()) else { return };
         let before = log.ring.len() as u64;
         log.ring.extend(bytes);
         let excess = (log.ring.len() as u64).saturating_sub(self.log_bytes_max);
@@ -208,10 +212,10 @@ mod tests {
     #[test]
     fn a_reader_follows_by_offsets() {
         let logs = Logs::new(1000);
-        logs.write(APP, "driver", b"one\n");
+        logs.write(APP, "driver", b"one\n", true);
         let piece = read(&logs, 0);
         assert_eq!((piece.text.as_str(), piece.next, piece.end), ("one\n", 4, false));
-        logs.write(APP, "executor on worker-2", b"two\nthree\n");
+        logs.write(APP, "executor on worker-2", b"two\nthree\n", true);
         let piece = read(&logs, 4);
         assert_eq!(piece.text, "[executor on worker-2] two\n[executor on worker-2] three\n");
         logs.app_ended(APP, true);
@@ -223,8 +227,8 @@ mod tests {
     #[test]
     fn a_full_ring_drops_its_oldest_bytes_and_says_so() {
         let logs = Logs::new(10);
-        logs.write(APP, "driver", b"0123456789");
-        logs.write(APP, "driver", b"abc");
+        logs.write(APP, "driver", b"0123456789", true);
+        logs.write(APP, "driver", b"abc", true);
         let piece = read(&logs, 0);
         assert_eq!((piece.text.as_str(), piece.next, piece.truncated), ("3456789abc", 13, true));
         assert!(!read(&logs, 5).truncated);
@@ -234,12 +238,12 @@ mod tests {
     fn a_character_is_never_cut() {
         let logs = Logs::new(1000);
         let text = "日本".as_bytes();
-        logs.write(APP, "driver", &text[..5]);
+        logs.write(APP, "driver", &text[..5], true);
         let piece = read(&logs, 0);
         assert_eq!((piece.text.as_str(), piece.next), ("日", 3));
-        logs.write(APP, "driver", &text[5..]);
+        logs.write(APP, "driver", &text[5..], true);
         assert_eq!(read(&logs, 3).text, "本");
-        logs.write(APP, "driver", b"\xFF\xFFbad\n");
+        logs.write(APP, "driver", b"\xFF\xFFbad\n", true);
         assert_eq!(read(&logs, 6).text, "\u{FFFD}\u{FFFD}bad\n");
     }
 
@@ -247,7 +251,7 @@ mod tests {
     fn the_logs_of_the_earliest_ended_go_when_all_are_full() {
         let logs = Logs::new(10);
         for app in 0..=FULL_LOGS {
-            logs.write(AppId(app), "driver", b"0123456789");
+            logs.write(AppId(app), "driver", b"0123456789", true);
             logs.app_ended(AppId(app), false);
         }
         assert_eq!(logs.inner.lock().bytes, 10 * FULL_LOGS);

@@ -5,8 +5,8 @@ use crate::board::Board;
 use crate::control::Control;
 use crate::effects::{Shared, World};
 use crate::events::EventLogs;
-use crate::files::{make_private_dir, replace_file};
-use crate::http::{self, Daemon, UPLOAD_PREFIX};
+use crate::files::{make_private_dir, plugin_path, replace_file};
+use crate::http::{self, Daemon};
 use crate::journal::{Journal, Recovered};
 use crate::logs::Logs;
 use crate::options::{MasterOptions, MasterState, SECRET_FILE, STATE_FILE, TOKEN_FILE};
@@ -19,8 +19,10 @@ use firesteel_common::{Error, ErrorCode};
 use firesteel_net::{Key, bind_loopback};
 use firesteel_scheduler::Scheduler;
 use firesteel_scheduler::event::Event;
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +98,8 @@ impl Running {
         let token = Key::load_or_create(&run_dir.join(TOKEN_FILE))?.to_hex();
         let (control, control_address) = bind(&config.master.listen)?;
         let (http, http_address) = bind(&config.master.http)?;
-        let (journal, recovered) = Journal::open(run_dir)?;
+        let (journal, mut recovered) = Journal::open(run_dir)?;
+        check_plugins(run_dir, &mut recovered)?;
         let epoch = recovered.epoch;
         let shared = Shared {
             board: Arc::new(Board::new(&recovered)),
@@ -193,7 +196,8 @@ fn first_events(recovered: Recovered) -> Vec<Event> {
 fn lock_run_dir(run_dir: &Path) -> Result<File, Error> {
     let path = run_dir.join("master.lock");
     let failed = |cause| Error::io(format_args!("locking {}", path.display()), &cause);
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    let mut options = File::options();
+    let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::Error(cause)) => Err(failed(cause)),
@@ -210,16 +214,26 @@ fn prepare(run_dir: &Path) -> Result<(), Error> {
     for name in ["plugins", "results", "events"] {
         make_private_dir(&run_dir.join(name))?;
     }
-    let failed = |cause| Error::io("removing what an earlier master left", &cause);
-    for (dir, is_draft) in [
-        ("plugins", (|name| name.starts_with(UPLOAD_PREFIX)) as fn(&str) -> bool),
-        ("results", |name| name.ends_with(".tmp")),
-    ] {
-        for entry in run_dir.join(dir).read_dir().map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if entry.file_name().to_str().is_some_and(is_draft) {
-                std::fs::remove_file(entry.path()).map_err(failed)?;
-            }
+    remove_files(&run_dir.join("results"), |name| name.ends_with(".tmp"))
+}
+
+/// Forgets plugins whose file is not whole (they can be uploaded again), and removes files that the journal
+/// does not know: uploads that a kill has cut short.
+fn check_plugins(run_dir: &Path, recovered: &mut Recovered) -> Result<(), Error> {
+    recovered.plugins.retain(|plugin| {
+        let length = std::fs::metadata(plugin_path(run_dir, plugin.hash)).map(|file| file.len());
+        length.is_ok_and(|length| length == plugin.bytes)
+    });
+    let known: BTreeSet<String> = recovered.plugins.iter().map(|plugin| plugin.hash.to_string()).collect();
+    remove_files(&run_dir.join("plugins"), |name| !known.contains(name))
+}
+
+fn remove_files(dir: &Path, unwanted: impl Fn(&str) -> bool) -> Result<(), Error> {
+    let failed = |cause| Error::io(format_args!("tidying {}", dir.display()), &cause);
+    for entry in dir.read_dir().map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().to_str().is_none_or(&unwanted) {
+            std::fs::remove_file(entry.path()).map_err(failed)?;
         }
     }
     Ok(())

@@ -20,8 +20,6 @@ use tokio::sync::oneshot;
 
 /// How many plugins a master keeps.
 const PLUGINS_MAX: usize = 4096;
-/// How the name of a file begins that is still on its way.
-pub(crate) const UPLOAD_PREFIX: &str = "upload-";
 
 /// `GET /plugins`
 pub(super) async fn list(daemon: Data<Daemon>) -> Json<Vec<PluginInfo>> {
@@ -97,7 +95,7 @@ impl Upload {
     fn create(daemon: &Daemon) -> Result<Self, Error> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = daemon.run_dir.join("plugins").join(format!("{UPLOAD_PREFIX}{number}"));
+        let path = daemon.run_dir.join("plugins").join(format!("upload-{number}"));
         create_private(&path)?;
         Ok(Self { path })
     }

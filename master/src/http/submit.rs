@@ -48,8 +48,9 @@ async fn accept(daemon: &Data<Daemon>, submission: Submission) -> Result<Submitt
     daemon.shared.journal.try_write(Record::Submit(
         submission,
         Box::new(move |written| {
+            // One that is known to the journal alone was written by a transaction that seemed to fail.
             if let Ok(submitted) = &written
-                && submitted.fresh
+                && (submitted.fresh || board.kind(submitted.app).is_none())
             {
                 board.add_app(submitted.app, &request, submitted_ms, submitted.attempt);
                 let app = app_submission(submitted.app, submitted.attempt, request);

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 const CLIENTS: usize = 8;
 
-/// Clients submit under keys of their own until the master is gone, or until there are `enough`; the master is
-/// killed after `kill_after` answers.
+/// Clients submit under keys of their own until the master is gone, or until there are `enough`; the master
+/// is killed after `kill_after` answers.
 fn crowd(master: &Master, round: usize, enough: usize, kill_after: Option<usize>) -> BTreeMap<String, AppId> {
     let answered = Mutex::new(BTreeMap::new());
     let (started, count) = (AtomicUsize::new(0), AtomicUsize::new(0));

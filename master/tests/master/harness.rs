@@ -15,6 +15,7 @@ use std::sync::Mutex;
 const RUN_DIR: &str = "FIRESTEEL_TEST_MASTER_RUN_DIR";
 const TEMPORARY: &str = "FIRESTEEL_TEST_MASTER_TEMPORARY";
 const QUEUE_MAX: &str = "FIRESTEEL_TEST_MASTER_QUEUE_MAX";
+const PARENT_OF: &str = "FIRESTEEL_TEST_MASTER_PARENT_OF";
 const READY: &str = "master is ready";
 
 /// What the process does that [`Master::start`] has started.
@@ -34,6 +35,27 @@ pub fn run_as_master() {
         println!("\n{error}");
         panic!("{error}");
     }
+}
+
+/// What the process does that [`start_parent`] has started: it is the parent of a master until it is killed.
+pub fn run_as_parent() {
+    let Some(run_dir) = std::env::var_os(PARENT_OF) else { return };
+    let _master = Master::start_temporary(Path::new(&run_dir));
+    println!("\n{READY}");
+    loop {
+        std::thread::park();
+    }
+}
+
+/// A process that has started the master of a temporary cluster. Its standard error closes when both are
+/// gone.
+pub fn start_parent(run_dir: &Path) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["parent_process", "--exact", "--nocapture"]).env(PARENT_OF, run_dir);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == READY));
+    child
 }
 
 /// A master process; killed when it is dropped.
@@ -63,7 +85,9 @@ fn spawn(run_dir: &Path, temporary: bool, queue_max: u32) -> Child {
     if temporary {
         command.env(TEMPORARY, "1");
     }
-    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    let is_parent = std::env::var_os(PARENT_OF).is_some();
+    let stderr = if is_parent { Stdio::inherit() } else { Stdio::null() };
+    command.env_remove(PARENT_OF).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap()
 }
 
 /// Starts a master that does not come up; its last words.

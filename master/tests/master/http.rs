@@ -87,6 +87,10 @@ fn a_plugin_is_kept_once_and_what_is_none_is_refused() {
     for path in ["/plugins/..%2f..%2fsecret", "/plugins/%2e%2e", "/plugins/x"] {
         assert_eq!(error(master.get_raw(path), 400).0, ErrorCode::BadRequest, "{path}");
     }
+    for path in ["/applications?limit=x", "/applications/x", "/applications/app-1x/result"] {
+        assert_eq!(error(master.get_raw(path), 400).0, ErrorCode::BadRequest, "{path}");
+    }
+    assert_eq!(error(master.post("/workers", b""), 404).0, ErrorCode::NotFound);
     let left: Vec<_> =
         dir.path().join("plugins").read_dir().unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(left, [std::ffi::OsString::from(info.hash.to_string())]);

@@ -1,7 +1,7 @@
 //! One application from submission to result, and the ends that are not results.
 
 use crate::elf::plugin;
-use crate::harness::{Master, error, start_in_vain};
+use crate::harness::{Master, error, start_in_vain, start_parent};
 use crate::worker::{Driver, Worker, fetch_plugin};
 use firesteel_common::Payload;
 use firesteel_common::error::{Error, ErrorCode};
@@ -12,6 +12,7 @@ use firesteel_common::protocol::driver::ToDriver;
 use firesteel_common::protocol::worker::{DriverProgram, ToMaster};
 use firesteel_net::Key;
 use serde_json::json;
+use std::io::Read;
 
 fn attempt(app: AppId, attempt: u32) -> AppAttemptId {
     AppAttemptId { app, attempt }
@@ -140,4 +141,17 @@ fn a_master_that_is_told_to_stop_tidies_up() {
     assert!(run_dir.join("journal.redb").exists() && !run_dir.join("master.json").exists());
     assert!(Master::start_temporary(&run_dir).terminate().success());
     assert!(!run_dir.exists());
+}
+
+#[test]
+fn a_master_ends_with_its_parent_and_removes_a_temporary_run_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = dir.path().join("run");
+    let mut parent = start_parent(&run_dir);
+    assert!(run_dir.join("master.json").exists());
+    parent.kill().unwrap();
+    let mut words = String::new();
+    parent.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+    parent.wait().unwrap();
+    assert!(!run_dir.exists(), "{words}");
 }

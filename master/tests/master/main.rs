@@ -16,3 +16,9 @@ mod worker;
 fn master_process() {
     harness::run_as_master();
 }
+
+/// Not a test either: a process that starts a master and is killed.
+#[test]
+fn parent_process() {
+    harness::run_as_parent();
+}
