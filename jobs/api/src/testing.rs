@@ -40,10 +40,14 @@ pub fn run_on<T>(
     job(&Context::new(driver))
 }
 
+/// What runs a task: the operators themselves, or a plugin that is loaded.
+pub type Engine = Box<dyn Fn(Arc<dyn TaskIo>) -> Result<TaskOutcome> + Send + Sync>;
+
 /// The runtime of [`run`].
 pub struct LocalRunner {
     slots: u32,
-    state: Mutex<State>,
+    engine: Engine,
+    state: Arc<Mutex<State>>,
 }
 
 /// What the runtime remembers.
@@ -65,11 +69,16 @@ const APP: AppAttemptId = AppAttemptId { app: AppId(1), attempt: 1 };
 impl LocalRunner {
     /// A runtime that says it has so many slots.
     pub fn new(slots: u32) -> Arc<Self> {
-        Arc::new(Self { slots, state: Mutex::default() })
+        Self::with_engine(slots, Box::new(|io| run_task(&*io, &LocalHost)))
+    }
+
+    /// A runtime whose tasks are run by something else.
+    pub fn with_engine(slots: u32, engine: Engine) -> Arc<Self> {
+        Arc::new(Self { slots, engine, state: Arc::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// How many tasks have run.
@@ -149,9 +158,10 @@ impl LocalRunner {
             inputs: inputs.collect::<Result<_>>()?,
         };
         let parents = stage.inputs.iter().map(|input| input.stage).collect();
-        let io = LocalTask { runner: self, description, parents, written: Arc::default() };
+        let written = Arc::default();
+        let io = LocalTask { state: self.state.clone(), description, parents, written: Arc::clone(&written) };
         self.state().tasks += 1;
-        match run_task(&io, &LocalHost)? {
+        match (self.engine)(Arc::new(io))? {
             TaskOutcome::Result(value) => {
                 events.push(JobEvent::TaskResult {
                     stage: stage.id,
@@ -161,7 +171,7 @@ impl LocalRunner {
                 });
             }
             TaskOutcome::MapOutput(_) => {
-                let segments = std::mem::take(&mut *lock(&io.written));
+                let segments = std::mem::take(&mut *lock(&written));
                 self.state().outputs.entry(stage.id).or_default().push(segments);
             }
             TaskOutcome::Failed(error) => return Err(error),
@@ -224,8 +234,8 @@ impl JobRunner for LocalRunner {
 }
 
 /// One task of the local runtime.
-struct LocalTask<'a> {
-    runner: &'a LocalRunner,
+struct LocalTask {
+    state: Arc<Mutex<State>>,
     description: TaskDescription,
     parents: Vec<StageId>,
     written: Arc<Mutex<Vec<Option<Segment>>>>,
@@ -243,13 +253,13 @@ fn segment(map: u32, reducer: u32, type_tag: u64, records: u64, payload: &[u8]) 
     Segment::new(map, reducer, header, Arc::new(payload.to_vec()), 0)
 }
 
-impl TaskIo for LocalTask<'_> {
+impl TaskIo for LocalTask {
     fn description(&self) -> &TaskDescription {
         &self.description
     }
 
     fn read_input(&self, input: usize) -> Result<Box<dyn SegmentStream>> {
-        let state = self.runner.state();
+        let state = lock(&self.state);
         let maps = state.outputs.get(&self.parents[input]).map_or(&[][..], Vec::as_slice);
         let mut segments = VecDeque::new();
         for range in &self.description.inputs[input] {
@@ -268,20 +278,20 @@ impl TaskIo for LocalTask<'_> {
     }
 
     fn cached(&self, block: BlockId) -> Result<Option<Segment>> {
-        Ok(self.runner.state().blocks.get(&block).cloned())
+        Ok(lock(&self.state).blocks.get(&block).cloned())
     }
 
     fn store(&self, block: BlockId, type_tag: u64, records: u64, payload: &[u8]) -> Result<bool> {
-        self.runner.state().blocks.insert(block, segment(0, 0, type_tag, records, payload));
+        lock(&self.state).blocks.insert(block, segment(0, 0, type_tag, records, payload));
         Ok(true)
     }
 
     fn accumulate(&self, id: u32, value: Payload) {
-        self.runner.state().accumulated.push(AccumulatorUpdate { id, value });
+        lock(&self.state).accumulated.push(AccumulatorUpdate { id, value });
     }
 
     fn add_metrics(&self, add: &dyn Fn(&mut TaskMetrics)) {
-        add(&mut self.runner.state().metrics);
+        add(&mut lock(&self.state).metrics);
     }
 
     fn acquire_memory(&self, bytes: u64) -> u64 {

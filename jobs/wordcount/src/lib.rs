@@ -94,3 +94,21 @@ pub fn empty_tasks(cx: &Context<'_>, count: u64) -> Result<u64> {
     let count = usize::try_from(count).map_err(|_| Context::error("too many tasks"))?;
     cx.range(0, 0, count).count()
 }
+
+/// Fails: in its driver or in a task, with an error or a panic.
+#[firesteel::entry]
+pub fn fails(
+    cx: &Context<'_>,
+    /// `error`, `panic` or `task`.
+    how: String,
+) -> Result<u64> {
+    if how == "error" {
+        return Err(Context::error("it was asked to fail"));
+    }
+    let numbers = cx.range(0, 100, 4).filter_with(how.clone(), |how, number| {
+        assert!(how != "task" || *number != 60, "it was asked to fail at {number}");
+        true
+    });
+    assert!(how != "panic", "it was asked to fail");
+    numbers.count()
+}

@@ -2,9 +2,12 @@
 //!
 //! Only executors and drivers load plugins. A plugin is never unloaded: the process ends with it.
 
-pub mod ffi;
-pub mod files;
-pub mod loader;
-pub mod output;
+mod call;
+mod ffi;
+mod files;
+mod loader;
+mod output;
+#[cfg(test)]
+mod tests;
 
 pub use loader::Plugin;

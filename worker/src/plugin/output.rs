@@ -1,1 +1,213 @@
-//! Host side of plugins: output.
+//! Output files: written where nobody looks, made visible by one rename each.
+//!
+//! An attempt writes `DIR/_temporary/<application attempt>/<name>.<attempt>`. The driver, which hears of exactly
+//! one successful attempt for each partition, renames those files into place, removes the rest, and writes
+//! `_SUCCESS`.
+
+use firesteel_common::id::{AppAttemptId, TaskId};
+use firesteel_common::{Error, ErrorCode, Result};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+const TEMPORARY: &str = "_temporary";
+/// The file that says that an output is complete.
+const SUCCESS: &str = "_SUCCESS";
+
+fn not_writable(path: &Path, cause: &std::io::Error) -> Error {
+    let error = Error::io(path.display(), cause);
+    match error.code {
+        ErrorCode::DiskFull => error,
+        _ => Error { code: ErrorCode::OutputNotWritable, ..error },
+    }
+}
+
+fn temporary(dir: &Path, app: AppAttemptId) -> PathBuf {
+    dir.join(TEMPORARY).join(app.to_string())
+}
+
+/// A name that stays in its directory.
+fn checked(name: &str) -> Result<&str> {
+    let plain = !name.is_empty() && !name.starts_with(['.', '_']) && !name.contains(['/', '\0']);
+    let wrong =
+        || Error::new(ErrorCode::OutputNotWritable, format!("'{name}' is not the name of an output file"));
+    plain.then_some(name).ok_or_else(wrong)
+}
+
+/// Makes an output directory ready for an application attempt. What earlier attempts of the same application left
+/// unfinished is removed.
+///
+/// # Errors
+/// `OUTPUT_EXISTS` if there is anything else in it, `OUTPUT_NOT_WRITABLE`.
+pub fn prepare(dir: &str, app: AppAttemptId) -> Result<()> {
+    let dir = Path::new(dir);
+    match dir.read_dir() {
+        Ok(_) if only_ours(dir, app).map_err(|cause| not_writable(dir, &cause))? => {
+            match fs::remove_dir_all(dir.join(TEMPORARY)) {
+                Err(cause) if cause.kind() != ErrorKind::NotFound => return Err(not_writable(dir, &cause)),
+                _ => {}
+            }
+        }
+        Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+        _ => {
+            return Err(Error::new(ErrorCode::OutputExists, format!("{} exists already", dir.display()))
+                .with_help("remove it, or name another output directory"));
+        }
+    }
+    fs::create_dir_all(temporary(dir, app)).map_err(|cause| not_writable(dir, &cause))
+}
+
+/// Whether a directory holds nothing but unfinished output of this application.
+fn only_ours(dir: &Path, app: AppAttemptId) -> std::io::Result<bool> {
+    let prefix = format!("{}.", app.app);
+    for entry in dir.read_dir()? {
+        if entry?.file_name() != TEMPORARY {
+            return Ok(false);
+        }
+        for entry in dir.join(TEMPORARY).read_dir()? {
+            if !entry?.file_name().to_string_lossy().starts_with(&prefix) {
+                return Ok(false);
+            }
+        }
+    }
+    // An empty directory might be anybody's; Spark refuses it too.
+    Ok(dir.join(TEMPORARY).is_dir())
+}
+
+/// The file of a task attempt.
+pub struct TaskOutput {
+    path: PathBuf,
+    file: File,
+    finished: bool,
+}
+
+impl TaskOutput {
+    /// Begins it.
+    ///
+    /// # Errors
+    /// `OUTPUT_NOT_WRITABLE` if the driver has not made the directory ready, or it cannot be written.
+    pub fn create(dir: &str, name: &str, task: TaskId) -> Result<Self> {
+        let name = format!("{}.{}", checked(name)?, task.attempt);
+        let path = temporary(Path::new(dir), task.app).join(name);
+        let file = File::create(&path).map_err(|cause| not_writable(&path, &cause))?;
+        Ok(Self { path, file, finished: false })
+    }
+
+    /// Appends to it.
+    ///
+    /// # Errors
+    /// `OUTPUT_NOT_WRITABLE`, `DISK_FULL`.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(|cause| not_writable(&self.path, &cause))
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// `OUTPUT_NOT_WRITABLE`, `DISK_FULL`.
+    pub fn finish(mut self) -> Result<()> {
+        self.file.flush().map_err(|cause| not_writable(&self.path, &cause))?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for TaskOutput {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Half a file is of no use; whoever commits would not find it anyway.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Makes the files of the winning attempts visible. It may be repeated.
+///
+/// # Errors
+/// `OUTPUT_NOT_WRITABLE`.
+pub fn commit(dir: &str, app: AppAttemptId, winners: &[(String, u32)]) -> Result<()> {
+    let dir = Path::new(dir);
+    let from = temporary(dir, app);
+    for (name, attempt) in winners {
+        let target = dir.join(checked(name)?);
+        match fs::rename(from.join(format!("{name}.{attempt}")), &target) {
+            Err(cause) if cause.kind() == ErrorKind::NotFound && target.exists() => {}
+            Err(cause) => return Err(not_writable(&target, &cause)),
+            Ok(()) => {}
+        }
+    }
+    let success = dir.join(SUCCESS);
+    fs::write(&success, []).map_err(|cause| not_writable(&success, &cause))?;
+    match fs::remove_dir_all(dir.join(TEMPORARY)) {
+        Err(cause) if cause.kind() != ErrorKind::NotFound => Err(not_writable(dir, &cause)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what an application attempt has prepared and not committed.
+pub fn abandon(dir: &str, app: AppAttemptId) {
+    let dir = Path::new(dir);
+    // Nothing depends on it: what is left is taken over by the application's next attempt, or told to the user.
+    let _ = fs::remove_dir_all(temporary(dir, app));
+    let _ = fs::remove_dir(dir.join(TEMPORARY));
+    let _ = fs::remove_dir(dir);
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use firesteel_common::id::{AppId, StageId};
+
+    fn app(app: u64, attempt: u32) -> AppAttemptId {
+        AppAttemptId { app: AppId(app), attempt }
+    }
+
+    fn task(attempt: u32) -> TaskId {
+        TaskId { app: app(1, 1), stage: StageId(0), partition: 0, attempt }
+    }
+
+    fn files(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            dir.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn only_the_winning_attempts_are_seen() {
+        let root = tempfile::tempdir().unwrap();
+        let out = root.path().join("a/out");
+        let dir = out.to_str().unwrap();
+        prepare(dir, app(1, 1)).unwrap();
+        for (attempt, text) in [(0, "zero"), (1, "one")] {
+            let mut file = TaskOutput::create(dir, "part-00000", task(attempt)).unwrap();
+            file.write(text.as_bytes()).unwrap();
+            file.finish().unwrap();
+        }
+        drop(TaskOutput::create(dir, "part-00000", task(2)).unwrap());
+        assert_eq!(files(&temporary(&out, app(1, 1))), ["part-00000.0", "part-00000.1"]);
+        commit(dir, app(1, 1), &[("part-00000".to_owned(), 1)]).unwrap();
+        assert_eq!(files(&out), ["_SUCCESS", "part-00000"]);
+        assert_eq!(fs::read(out.join("part-00000")).unwrap(), b"one");
+        assert_eq!(prepare(dir, app(1, 1)).unwrap_err().code, ErrorCode::OutputExists);
+        assert!(TaskOutput::create(dir, "../escape", task(0)).is_err());
+    }
+
+    #[test]
+    fn unfinished_output_is_taken_over_by_the_same_application_only() {
+        let root = tempfile::tempdir().unwrap();
+        let out = root.path().join("out");
+        let dir = out.to_str().unwrap();
+        prepare(dir, app(1, 1)).unwrap();
+        TaskOutput::create(dir, "part-00000", task(0)).unwrap().finish().unwrap();
+        assert_eq!(prepare(dir, app(2, 1)).unwrap_err().code, ErrorCode::OutputExists);
+        prepare(dir, app(1, 2)).unwrap();
+        assert_eq!(files(&out.join(TEMPORARY)), ["app-1.2"]);
+        abandon(dir, app(1, 2));
+        assert!(!out.exists());
+        fs::create_dir(&out).unwrap();
+        assert_eq!(prepare(dir, app(1, 1)).unwrap_err().code, ErrorCode::OutputExists);
+    }
+}
