@@ -320,12 +320,8 @@ impl DriverProcess {
     /// What it says at the beginning of a link.
     fn hello(&self) -> Vec<FromDriver> {
         let needed = self.needed();
-        let stages: Vec<StageSpec> = self
-            .stages
-            .iter()
-            .filter(|stage| !self.released.contains(&stage.id) || needed.contains(&stage.id))
-            .cloned()
-            .collect();
+        let stages: Vec<StageSpec> =
+            self.stages.iter().filter(|stage| needed.contains(&stage.id)).cloned().collect();
         let jobs: Vec<JobSpec> =
             self.jobs.values().filter(|job| !job.ended).map(|job| self.missing_of(job)).collect();
         let mut messages = vec![FromDriver::Attach { stages, jobs }];
@@ -370,11 +366,12 @@ impl DriverProcess {
         spec
     }
 
-    /// The stages that unfinished jobs need, with all that these read.
+    /// The stages that unfinished jobs or handles need, with all that these read.
     fn needed(&self) -> BTreeSet<StageId> {
         let running = self.jobs.values().filter(|job| !job.ended);
         let mut open: Vec<StageId> =
             running.flat_map(|job| job.spec.targets.iter().map(|target| target.stage)).collect();
+        open.extend(self.stages.iter().map(|stage| stage.id).filter(|stage| !self.released.contains(stage)));
         let mut needed = BTreeSet::new();
         while let Some(id) = open.pop() {
             if needed.insert(id)
@@ -424,11 +421,17 @@ impl DriverProcess {
             }
             Action::AwaitJob(job) => {
                 let fetching = self.unfetched.iter().any(|((of, ..), ..)| *of == job);
-                if fetching || !self.jobs.get(&job).is_some_and(|job| job.ended) {
+                let Some(known) = self.jobs.get(&job).filter(|job| job.ended && !fetching) else {
                     return Said::Waits;
-                }
-                self.at += 1;
-                return Said::Goes(None);
+                };
+                // Nobody asks for its results any more.
+                let targets = known.spec.targets.iter().map(|target| target.stage);
+                let is_result = |stage: &StageId| {
+                    self.program.stages.get(stage).is_some_and(|stage| stage.kind == StageKind::Result)
+                };
+                let stages: Vec<StageId> = targets.filter(is_result).collect();
+                self.released.extend(stages.iter().copied());
+                FromDriver::Release { stages, datasets: Vec::new() }
             }
             Action::Cancel(job) => FromDriver::Cancel { job, reason: "it was cancelled".to_owned() },
             Action::Release { stages, datasets } => {

@@ -425,6 +425,9 @@ impl World {
         if attempt.plan.unordered {
             content.truths.insert((task.stage, task.partition), task.attempt);
             other = u64::from(task.attempt) + 1;
+        } else {
+            // It promises the same bytes whatever the order of its input is, so nothing depends on that any more.
+            content.truths.clear();
         }
         let segment = |reducer| {
             let checksum = super::clock::mix(segment_value(content.value, reducer), other);

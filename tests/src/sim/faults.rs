@@ -262,7 +262,9 @@ impl World {
     fn delay_one_way(&mut self) -> bool {
         let of_drivers = self.rng.chance(25);
         let Some(conn) = self.some_conn(of_drivers) else { return false };
-        let (to_master, slow) = (self.rng.chance(50), self.rng.between(50_000, 1_200_000));
+        // A driver beside its client that hears too late of a broken connection is rightly given up.
+        let slowest = if of_drivers { 150_000 } else { 1_200_000 };
+        let (to_master, slow) = (self.rng.chance(50), self.rng.between(50_000, slowest));
         if let Some(conn) = self.conns.get_mut(&conn) {
             let way = if to_master { &mut conn.to_master } else { &mut conn.to_peer };
             way.slow_us = slow;
