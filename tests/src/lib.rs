@@ -2,4 +2,5 @@
 #![warn(missing_docs)]
 
 pub mod cluster;
+pub mod fault;
 pub mod sim;

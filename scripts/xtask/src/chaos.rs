@@ -6,12 +6,13 @@
 use crate::{failed, text};
 use clap::{Args, ValueEnum};
 use firesteel_common::error::{Error, Result};
-use firesteel_common::event::{AppEvent, LoggedEvent, LossReason, StartCause};
+use firesteel_common::event::{AppEvent, LoggedEvent};
 use firesteel_common::http::{AppState, AppStatus, SubmitRequest};
 use firesteel_common::id::{AppId, WorkerId};
 use firesteel_tests::cluster::{Cluster, Setup, artifact};
+use firesteel_tests::fault::{Cost, Token};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// Bytes of the text that is counted.
@@ -162,8 +163,8 @@ fn kill_in_the_middle(
 
 /// Prints the outcome in one line.
 fn report(log: &[LoggedEvent], token: &Token, equal: bool) -> Result<()> {
-    let fired = u32::from(token.fired.exists());
-    let (reran, lost) = counts(log);
+    let fired = u32::from(token.fired());
+    let Cost { reran, lost } = Cost::of(log);
     println!("fired={fired} equal={} reran={reran} lost={lost}", if equal { "yes" } else { "no" });
     if fired == 0 || !equal {
         return Err(failed("the fault did not fire, or the answer is another one"));
@@ -171,39 +172,16 @@ fn report(log: &[LoggedEvent], token: &Token, equal: bool) -> Result<()> {
     Ok(())
 }
 
-/// How many attempts ran again, and how many running attempts and map outputs that were still needed are
-/// gone.
-fn counts(log: &[LoggedEvent]) -> (u32, u32) {
-    let (mut reran, mut lost) = (0, 0);
-    for line in log {
-        match &line.event {
-            AppEvent::TaskStarted { cause, .. } => reran += u32::from(*cause != StartCause::First),
-            AppEvent::TaskLost { reason, .. } => lost += u32::from(*reason != LossReason::Cancelled),
-            AppEvent::OutputLost { .. } => lost += 1,
-            _ => {}
-        }
-    }
-    (reran, lost)
-}
-
-struct Token {
-    file: PathBuf,
-    fired: PathBuf,
-}
-
 /// Plants a fault that fires once.
 fn plant(faults: &Path, victim: Victim, after: u32, worker: WorkerId) -> Result<Token> {
     let point = if victim == Victim::Worker { "worker.map_output" } else { "executor.task_end" };
-    let name = format!("{point}:{after}@{worker}");
-    let token = Token { file: faults.join(&name), fired: faults.join(format!("fired-{name}")) };
-    std::fs::write(&token.file, "die").map_err(|cause| Error::io("planting a fault", &cause))?;
-    Ok(token)
+    Token::plant(faults, point, after, Some(worker), "die")
 }
 
 /// Brings the cluster back to two workers.
 fn replace_worker(cluster: &mut Cluster, token: &Token) -> Result<()> {
-    let _ = std::fs::remove_file(&token.file);
-    if token.fired.exists() {
+    token.withdraw();
+    if token.fired() {
         cluster.wait_for_workers(1)?;
         cluster.spawn_worker()?;
     }
@@ -239,7 +217,7 @@ fn kill_master(cluster: &mut Cluster, request: &SubmitRequest) -> Result<()> {
     let after: Vec<AppStatus> = cluster.get_json("/applications")?;
     let log = cluster.events(app)?;
     let outcomes = log.iter().filter(|line| matches!(line.event, AppEvent::AppEnded { .. })).count();
-    let (reran, lost) = counts(&log);
+    let Cost { reran, lost } = Cost::of(&log);
     let equal = expected == found;
     println!(
         "fired=1 equal={} reran={reran} lost={lost} outcomes={outcomes} applications={} same_key_same_app={}",

@@ -1,0 +1,85 @@
+//! Processes that die at a chosen moment: the answer is the same, and only what was lost runs again.
+
+use crate::{machine, request, setup, stop, text, wordcount};
+use firesteel_common::event::AppEvent;
+use firesteel_common::http::{AppState, AppStatus, SubmitRequest};
+use firesteel_common::id::{AppId, WorkerId};
+use firesteel_tests::cluster::Cluster;
+use firesteel_tests::fault::{Cost, Token};
+use std::path::Path;
+
+/// A cluster with a directory for faults, and a word count of several map tasks on each worker.
+fn counting() -> (Cluster, tempfile::TempDir, SubmitRequest) {
+    let faults = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(&setup().set("faults.dir", faults.path().display())).unwrap();
+    let input = cluster.run_dir().join("text");
+    text::write(&input, 12, 12 << 20, 2);
+    let plugin = cluster.upload(&wordcount()).unwrap().hash;
+    let request = request(plugin, "wordcount", &[("input", input.to_str().unwrap()), ("top", "1000")]);
+    (cluster, faults, request)
+}
+
+fn disturbed(
+    cluster: &Cluster,
+    faults: &Path,
+    request: &SubmitRequest,
+    token: (&str, u32, WorkerId),
+) -> (AppId, Cost) {
+    let (_, expected) = cluster.run(request).unwrap();
+    let (point, nth, worker) = token;
+    let token = Token::plant(faults, point, nth, Some(worker), "die").unwrap();
+    let (app, found) = cluster.run(request).unwrap();
+    assert!(token.fired(), "the fault did not happen");
+    assert!(found == expected, "the answer is another one");
+    (app, Cost::of(&cluster.events(app).unwrap()))
+}
+
+#[test]
+fn an_executor_that_dies_costs_its_running_attempt() {
+    let _machine = machine();
+    let (cluster, faults, request) = counting();
+    let (_, cost) = disturbed(&cluster, faults.path(), &request, ("executor.task_end", 3, WorkerId(1)));
+    assert_eq!(cost, Cost { reran: 1, lost: 1 });
+    stop(cluster);
+}
+
+#[test]
+fn a_worker_that_dies_costs_what_it_held() {
+    let _machine = machine();
+    let (mut cluster, faults, request) = counting();
+    let (app, _) = cluster.run(&request).unwrap();
+    let status: AppStatus = cluster.get_json(&format!("/applications/{app}")).unwrap();
+    let workers = cluster.wait_for_workers(2).unwrap();
+    let other = workers.iter().find(|worker| Some(worker.worker) != status.driver).unwrap().worker;
+    let (_, cost) = disturbed(&cluster, faults.path(), &request, ("worker.map_output", 3, other));
+    assert!(cost.lost > 0 && cost.reran == cost.lost, "{cost:?}");
+    // The cluster is whole again with a new worker.
+    cluster.spawn_worker().unwrap();
+    cluster.wait_for_workers(2).unwrap();
+    cluster.run(&request).unwrap();
+    stop(cluster);
+}
+
+#[test]
+fn an_acknowledged_submission_survives_the_master() {
+    let _machine = machine();
+    let (mut cluster, _faults, request) = counting();
+    let (_, expected) = cluster.run(&request).unwrap();
+    let request = SubmitRequest { idempotency_key: Some("once".into()), ..request };
+    let app = cluster.submit(&request).unwrap().app;
+    cluster.kill_master();
+    cluster.restart_master().unwrap();
+    assert_eq!(cluster.submit(&request).unwrap().app, app);
+    let status = cluster.wait(app).unwrap();
+    assert_eq!((status.state, status.error), (AppState::Succeeded, None));
+    assert!(cluster.get(&format!("/applications/{app}/result")).unwrap() == expected);
+    assert_eq!(cluster.submit(&request).unwrap().app, app);
+    let other = SubmitRequest { name: "another".into(), ..request };
+    assert!(cluster.submit(&other).is_err(), "the same key with another content");
+    let ends = cluster.events(app).unwrap();
+    let ends = ends.iter().filter(|line| matches!(line.event, AppEvent::AppEnded { .. })).count();
+    assert_eq!(ends, 1);
+    let apps: Vec<AppStatus> = cluster.get_json("/applications").unwrap();
+    assert_eq!(apps.len(), 2);
+    stop(cluster);
+}
