@@ -140,8 +140,8 @@ impl Running {
 
     /// Serves until a signal, then stops: no new requests, no new links, then what waits for the disk.
     async fn until(self, mut signals: Signals, temporary: bool) -> Result<(), Error> {
-        eprintln!("firesteel master: workers and drivers at {}", self.state.master);
-        eprintln!("firesteel master: HTTP at http://{}", self.state.http);
+        let MasterState { master, http, epoch, .. } = &self.state;
+        tracing::info!(master, http, epoch, "the master can be reached");
         let server = self.server.handle();
         let mut serving = std::pin::pin!(actix_web::rt::spawn(self.server));
         let ended = tokio::select! {

@@ -174,6 +174,13 @@ impl Master {
         answer(request.send(body).unwrap())
     }
 
+    /// POST with an idempotency key in the header.
+    pub fn post_with_key(&self, path: &str, body: &[u8], key: &str) -> (u16, Vec<u8>) {
+        let request =
+            self.agent.post(self.url(path)).header("authorization", format!("Bearer {}", self.token));
+        answer(request.header("idempotency-key", key).send(body).unwrap())
+    }
+
     /// Uploads a plugin.
     pub fn upload(&self, bytes: &[u8]) -> PluginInfo {
         let (status, body) = self.post("/plugins", bytes);

@@ -139,6 +139,12 @@ fn a_key_names_one_application_and_a_full_queue_refuses_only_new_ones() {
     let (code, text) = error(master.post("/applications", other.as_bytes()), 409);
     assert_eq!(code, ErrorCode::Conflict);
     assert!(text.contains("'k' belongs to app-1"), "{text}");
+    let by_header = |key| {
+        let (status, body) = master.post_with_key("/applications", br#"{"sql": "SELECT 1"}"#, key);
+        (status, String::from_utf8(body).unwrap())
+    };
+    assert_eq!(by_header("k"), (202, format!("{{\"app\":{}}}", first.0)));
+    assert_eq!(by_header("").0, 400);
     master.submit_sql(None);
     master.submit_sql(None);
     let (code, text) = error(master.post("/applications", br#"{"sql": "SELECT 1"}"#), 503);
