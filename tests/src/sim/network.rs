@@ -12,6 +12,9 @@ use std::collections::VecDeque;
 /// How many past messages of a worker are remembered, to be said a second time.
 const REMEMBERED: usize = 24;
 
+/// How often what cannot get through is sent again, in microseconds.
+const RESEND_US: u64 = 10_000;
+
 /// Who is at the far end of a connection to the master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
@@ -112,8 +115,6 @@ impl World {
     pub(crate) fn send(&mut self, conn: u64, to_master: bool, message: Message) {
         let now = self.clock.now();
         let delay = self.rng.between(100, 1_500);
-        let Some(peer) = self.conns.get(&conn).map(|conn| conn.peer) else { return };
-        let cut = self.cut_until(peer);
         let Some(link) = self.conns.get_mut(&conn) else { return };
         let open = if to_master { link.open_at_peer } else { link.open_at_master };
         if !open {
@@ -126,8 +127,7 @@ impl World {
             }
         }
         let way = if to_master { &mut link.to_master } else { &mut link.to_peer };
-        let cut = if cut > now { cut + delay } else { 0 };
-        let arrival = (now + delay + way.slow_us).max(way.last_arrival).max(cut);
+        let arrival = (now + delay + way.slow_us).max(way.last_arrival);
         way.last_arrival = arrival;
         way.sent += 1;
         let number = way.sent;
@@ -181,9 +181,17 @@ impl World {
     }
 
     pub(crate) fn arrive(&mut self, conn: u64, to_master: bool, number: u64, message: Message) {
+        let now = self.clock.now();
+        let Some(peer) = self.conns.get(&conn).map(|link| link.peer) else { return };
+        let cut = self.cut_until(peer) > now;
         let Some(link) = self.conns.get_mut(&conn) else { return };
         let way = if to_master { &mut link.to_master } else { &mut link.to_peer };
-        way.arrived = way.arrived.max(number);
+        if cut || number > way.arrived + 1 {
+            // It is sent again and again until it gets through, and none overtakes another.
+            self.clock.after(RESEND_US, Happening::Arrive { conn, to_master, number, message });
+            return;
+        }
+        way.arrived = number;
         let lost = way.limit.is_some_and(|limit| number > limit) && !matches!(message, Message::End);
         if lost {
             say!(self, "lost on link-{conn}: {message:?}");
