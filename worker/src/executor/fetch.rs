@@ -1,35 +1,30 @@
-//! Fetches segments from the data servers of other workers: requests are sent ahead, answers are read in
+//! Fetches segments of other workers: requests are sent ahead, answers are read in
 //! their order, and what arrives is checked before the reader sees it.
 
-use super::answers::Answer;
 use super::flight::{CellState, Flight, Loss, Peer};
 use super::host::Host;
-use super::mapped::{agree, decoded};
+use super::mapped::{MappedBlock, agree, decoded};
+use super::peer::{Client, LocalClient, connect};
 use super::signal::Signal;
 use firesteel_common::block::{BlockId, BlockKind, HEADER_LEN, MapStatus, SegmentHeader};
 use firesteel_common::event::FetchCause;
 use firesteel_common::id::StageId;
 use firesteel_common::protocol::data::BlockRequest;
-use firesteel_common::protocol::executor::FromExecutor;
 use firesteel_common::protocol::worker::MapPlace;
 use firesteel_common::task::Segment;
 use firesteel_common::{Error, ErrorCode, Result};
 use firesteel_net::DataClient;
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::net::TcpStream;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Requests that are on their way on one connection. They fit into any socket's buffer, so that sending them
 /// never waits for answers to be read.
 const REQUESTS_AHEAD: usize = 32;
-/// Idle connections that are kept for each peer.
-const IDLE_MAX: usize = 4;
+/// Descriptors that are on their way on one connection.
+const DESCRIPTORS_AHEAD: usize = 16;
 /// How often a peer is dialled again without any segment having arrived in between.
 const TRIES_MAX: u32 = 2;
-/// How long a peer may be silent before it counts as unreachable.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// One segment to be fetched.
 #[derive(Clone, Debug)]
@@ -62,47 +57,6 @@ pub struct FetchJob {
     pub signal: Arc<Signal>,
 }
 
-/// Connections to other workers that nobody uses now.
-#[derive(Default)]
-pub struct Peers {
-    idle: Mutex<BTreeMap<Peer, Vec<DataClient>>>,
-}
-
-impl Peers {
-    fn take(&self, peer: &Peer) -> Option<DataClient> {
-        self.idle.lock().get_mut(peer)?.pop()
-    }
-
-    fn give_back(&self, peer: &Peer, client: DataClient) {
-        let mut idle = self.idle.lock();
-        let clients = idle.entry(peer.clone()).or_default();
-        if clients.len() < IDLE_MAX {
-            clients.push(client);
-        }
-    }
-
-    fn forget(&self, peer: &Peer) {
-        self.idle.lock().remove(peer);
-    }
-}
-
-/// A connection to a peer, made by the worker.
-fn connect(host: &Host, peer: &Peer, signal: &Signal) -> Result<DataClient> {
-    let request = |request| FromExecutor::Connect { request, worker: peer.0, address: peer.1.to_string() };
-    match host.answers.ask(&host.worker, signal, None, request)? {
-        Answer::Peer(Some(fd)) => {
-            let stream = TcpStream::from(fd);
-            let failed = |cause| Error::io("setting up the connection to a peer", &cause);
-            // The client sets its own, longer timeout on the socket, which this handle shares.
-            let socket = stream.try_clone().map_err(failed)?;
-            let client = DataClient::new(stream);
-            socket.set_read_timeout(Some(SILENCE_MAX)).map_err(failed)?;
-            Ok(client)
-        }
-        _ => Err(Error::new(ErrorCode::Unreachable, format!("{} at {} cannot be reached", peer.0, peer.1))),
-    }
-}
-
 /// Fetches all segments of a job; each gets its state in the flight.
 pub fn run(host: &Host, job: &FetchJob) {
     let (mut done, mut tries) = (0, 0);
@@ -112,7 +66,10 @@ pub fn run(host: &Host, job: &FetchJob) {
         let fresh = pooled.is_none();
         let client = pooled.take().map_or_else(|| connect(host, &job.peer, &job.signal), Ok);
         let ended = client.and_then(|mut client| {
-            drive(host, job, &mut client, &mut done)?;
+            match &mut client {
+                Client::Remote(remote) => drive(host, job, remote, &mut done)?,
+                Client::Local(local) => drive_local(host, job, local, &mut done)?,
+            }
             if done == job.fetches.len() {
                 host.peers.give_back(&job.peer, client);
             }
@@ -191,9 +148,12 @@ fn drive(host: &Host, job: &FetchJob, client: &mut DataClient, done: &mut usize)
 }
 
 fn request(host: &Host, stage: StageId, fetch: &Fetch) -> BlockRequest {
+    BlockRequest { block: block(host, stage, fetch), reducers: Some(fetch.reducer..fetch.reducer + 1) }
+}
+
+fn block(host: &Host, stage: StageId, fetch: &Fetch) -> BlockId {
     let kind = BlockKind::MapOutput { stage, partition: fetch.map, attempt: fetch.place.attempt };
-    let block = BlockId { app: host.setup.app, kind };
-    BlockRequest { block, reducers: Some(fetch.reducer..fetch.reducer + 1) }
+    BlockId { app: host.setup.app, kind }
 }
 
 fn receive(host: &Host, client: &mut DataClient, bytes: u64) -> Result<super::buffers::Buffer> {
@@ -219,30 +179,113 @@ fn open(fetch: &Fetch, status: &MapStatus, buffer: super::buffers::Buffer) -> Re
     decoded(fetch.map, fetch.reducer, header, Arc::new(buffer), HEADER_LEN).map(Some)
 }
 
+/// Gets the blocks of a worker of this machine, and takes the segments out of them.
+fn drive_local(host: &Host, job: &FetchJob, client: &mut LocalClient, done: &mut usize) -> Result<()> {
+    while *done < job.fetches.len() {
+        if job.flight.closed() {
+            return Ok(());
+        }
+        let until = job.fetches.len().min(*done + DESCRIPTORS_AHEAD);
+        let ahead = &job.fetches[*done..until];
+        let mut blocks: BTreeMap<BlockId, Result<Arc<MappedBlock>, FetchCause>> = BTreeMap::new();
+        let mut asked = Vec::new();
+        for id in ahead.iter().map(|fetch| block(host, job.stage, fetch)) {
+            if let Entry::Vacant(vacant) = blocks.entry(id) {
+                match host.mappings.mapped(&id) {
+                    Some(mapped) => drop(vacant.insert(Ok(mapped))),
+                    None => {
+                        vacant.insert(Err(FetchCause::Missing));
+                        client.request(id)?;
+                        asked.push(id);
+                    }
+                }
+            }
+        }
+        for id in asked {
+            match client.reply()? {
+                Some(Ok(mapped)) => {
+                    host.mappings.insert(id, mapped.clone());
+                    blocks.insert(id, Ok(mapped));
+                }
+                Some(Err(error)) => {
+                    tracing::warn!("{id} from {}: {error}", job.peer.0);
+                    blocks.insert(id, Err(FetchCause::Corrupt));
+                }
+                None => {}
+            }
+        }
+        for fetch in ahead {
+            let id = block(host, job.stage, fetch);
+            let found = blocks.get(&id).cloned().unwrap_or(Err(FetchCause::Missing));
+            match found.map(|mapped| mapped.segment(fetch.map, fetch.reducer)) {
+                Ok(Ok(segment)) => {
+                    job.flight.arrived(fetch.index, fetch.version, CellState::Mapped(segment));
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!("{id} from {}: {error}", job.peer.0);
+                    host.mappings.drop_block(id.kind);
+                    lost(job, fetch, FetchCause::Corrupt);
+                }
+                Err(cause) => lost(job, fetch, cause),
+            }
+            *done += 1;
+        }
+    }
+    Ok(())
+}
+
+/// A whole block of one segment.
+pub struct WholeBlock {
+    /// Its segment.
+    pub segment: Segment,
+    /// Bytes of the block.
+    pub bytes: u64,
+    /// Whether it is mapped, or came over a socket.
+    pub mapped: bool,
+}
+
 /// Fetches a whole block of one segment; `None` if the peer does not have it.
 ///
 /// # Errors
 /// If the peer cannot be reached, or what it sends is damaged.
-pub fn whole_block(
+pub fn whole_block(host: &Host, peer: &Peer, block: BlockId, signal: &Signal) -> Result<Option<WholeBlock>> {
+    match host.peers.take(peer).map(|client| whole_block_over(host, peer, block, client)) {
+        Some(Ok(found)) => Ok(found),
+        // A kept connection may have been closed long ago; that says nothing about the peer.
+        _ => connect(host, peer, signal).and_then(|client| whole_block_over(host, peer, block, client)),
+    }
+}
+
+fn whole_block_over(
     host: &Host,
     peer: &Peer,
     block: BlockId,
-    signal: &Signal,
-) -> Result<Option<(Segment, u64)>> {
-    let once = |mut client: DataClient| {
-        client.request(&BlockRequest { block, reducers: None })?;
-        let found = match client.reply()? {
-            Some((_, bytes)) => Some((receive(host, &mut client, bytes)?, bytes)),
-            None => None,
-        };
-        host.peers.give_back(peer, client);
-        Ok(found)
+    mut client: Client,
+) -> Result<Option<WholeBlock>> {
+    let found = match &mut client {
+        Client::Remote(remote) => {
+            remote.request(&BlockRequest { block, reducers: None })?;
+            match remote.reply()? {
+                Some((_, bytes)) => {
+                    let buffer = receive(host, remote, bytes)?;
+                    let (header, _) = SegmentHeader::open(buffer.as_ref())?;
+                    let segment = decoded(0, 0, header, Arc::new(buffer), HEADER_LEN)?;
+                    Some(WholeBlock { segment, bytes, mapped: false })
+                }
+                None => None,
+            }
+        }
+        Client::Local(local) => {
+            local.request(block)?;
+            match local.reply()?.transpose()? {
+                Some(mapped) => {
+                    host.mappings.insert(block, mapped.clone());
+                    mapped.segment(0, 0)?.map(|(segment, bytes)| WholeBlock { segment, bytes, mapped: true })
+                }
+                None => None,
+            }
+        }
     };
-    let found = match host.peers.take(peer).map(once) {
-        Some(Ok(found)) => found,
-        _ => connect(host, peer, signal).and_then(once)?,
-    };
-    let Some((buffer, bytes)) = found else { return Ok(None) };
-    let (header, _) = SegmentHeader::open(buffer.as_ref())?;
-    Ok(Some((decoded(0, 0, header, Arc::new(buffer), HEADER_LEN)?, bytes)))
+    host.peers.give_back(peer, client);
+    Ok(found)
 }

@@ -44,6 +44,8 @@ pub enum CellState {
     },
     /// It is here (`None` if it is empty), and counts as this many bytes of its peer.
     Here(Option<Segment>, Peer, u64),
+    /// It is mapped from another worker of this machine (`None` if it is empty), with its length as stored.
+    Mapped(Option<(Segment, u64)>),
     /// It was not where it should be, as of this version of the place; that was reported.
     Gone {
         /// The version of the place.
@@ -99,7 +101,7 @@ impl Flight {
     pub fn take(&self, index: usize) -> CellState {
         let mut state = self.state.lock();
         let cell = match &state.cells[index] {
-            CellState::Here(..) | CellState::Failed(_) => {
+            CellState::Here(..) | CellState::Mapped(_) | CellState::Failed(_) => {
                 std::mem::replace(&mut state.cells[index], CellState::Taken)
             }
             CellState::Local { attempt, version } => {

@@ -4,8 +4,8 @@
 use super::answers::{Answer, Answers};
 use super::buffers::Buffers;
 use super::engine::Engines;
-use super::fetch::Peers;
 use super::mapped::Mappings;
+use super::peer::Peers;
 use super::places::Places;
 use super::reports::Reports;
 use super::signal::Signal;
@@ -34,7 +34,7 @@ pub struct Host {
     pub pool: Pool,
     /// Where map outputs are.
     pub places: Places,
-    /// Blocks of the own worker.
+    /// Blocks of this machine.
     pub mappings: Mappings,
     /// Connections to other workers.
     pub peers: Peers,

@@ -170,7 +170,8 @@ impl Inputs {
                 metrics.read_records += segment.header.records;
                 Ok(Step::Segment(segment))
             }
-            CellState::Here(None, ..) => Ok(Step::Empty),
+            CellState::Mapped(Some((segment, bytes))) => Ok(self.local_segment(segment, bytes)),
+            CellState::Here(None, ..) | CellState::Mapped(None) => Ok(Step::Empty),
             CellState::Local { attempt, version } => self.local(attempt, version),
             CellState::Gone { version } | CellState::Fetching { version } => {
                 let known = self.host.places.get(self.stage, self.cells[self.next].map);
@@ -198,12 +199,7 @@ impl Inputs {
             Lookup::Missing => FetchCause::Missing,
             Lookup::Corrupt(error) => self.damaged(block, &error),
             Lookup::Mapped(mapped) => match mapped.segment(map, reducer) {
-                Ok(Some((segment, bytes))) => {
-                    let mut metrics = self.metrics.lock();
-                    metrics.local_read_bytes += bytes;
-                    metrics.read_records += segment.header.records;
-                    return Ok(Step::Segment(segment));
-                }
+                Ok(Some((segment, bytes))) => return Ok(self.local_segment(segment, bytes)),
                 Ok(None) => return Ok(Step::Empty),
                 Err(error) => self.damaged(block, &error),
             },
@@ -217,6 +213,13 @@ impl Inputs {
             }
         }
         Ok(Step::Wait)
+    }
+
+    fn local_segment(&self, segment: Segment, bytes: u64) -> Step {
+        let mut metrics = self.metrics.lock();
+        metrics.local_read_bytes += bytes;
+        metrics.read_records += segment.header.records;
+        Step::Segment(segment)
     }
 
     fn damaged(&self, block: BlockKind, error: &Error) -> FetchCause {

@@ -1,5 +1,4 @@
-//! Blocks of the own worker, mapped once for all tasks of this process, each segment checked at its first
-//! use.
+//! Blocks of this machine, mapped once for all tasks of this process, each segment checked at its first use.
 
 use super::buffers::Buffer;
 use firesteel_common::block::{BlockId, BlockKind, Encoding, HEADER_LEN, MapStatus, SegmentHeader};
@@ -55,6 +54,15 @@ impl MappedBlock {
         }
         let checked = (1..offsets.len()).map(|_| AtomicBool::new(false)).collect();
         Ok(Self { bytes, offsets, status, checked })
+    }
+
+    /// Maps a block.
+    ///
+    /// # Errors
+    /// If it is not sealed, does not fit its index, or cannot be mapped.
+    pub fn map(found: OpenedBlock, fd: &OwnedFd) -> Result<Self> {
+        let mapped = firesteel_store::map_sealed(fd.as_fd(), found.bytes)?;
+        Self::new(Arc::new(mapped), found.status)
     }
 
     /// The segment that map partition `map` wrote for `reducer`, and its length as it is stored; `None` if it
@@ -128,7 +136,8 @@ struct Entry {
     state: Lookup,
 }
 
-/// The blocks of the own worker that this process has asked for.
+/// The blocks that this process has asked the own worker for, and those that it got from others of this
+/// machine.
 pub struct Mappings {
     app: AppAttemptId,
     inner: Mutex<Inner>,
@@ -139,6 +148,20 @@ struct Inner {
     last: u64,
     entries: BTreeMap<BlockId, Entry>,
     asked: BTreeMap<u64, BlockId>,
+}
+
+impl Inner {
+    /// Unmaps what nobody reads now if there are too many.
+    fn make_room(&mut self) {
+        if self.entries.len() <= MAPPINGS_MAX {
+            return;
+        }
+        self.entries.retain(|_, entry| match &entry.state {
+            Lookup::Mapped(block) => Arc::strong_count(block) > 1,
+            Lookup::Asked => true,
+            Lookup::Missing | Lookup::Corrupt(_) => false,
+        });
+    }
 }
 
 impl Mappings {
@@ -178,10 +201,26 @@ impl Mappings {
         Ok(Lookup::Asked)
     }
 
+    /// A block that is mapped already, whoever had it.
+    pub fn mapped(&self, block: &BlockId) -> Option<Arc<MappedBlock>> {
+        match self.inner.lock().entries.get(block)?.state {
+            Lookup::Mapped(ref mapped) => Some(mapped.clone()),
+            _ => None,
+        }
+    }
+
+    /// Takes a block of another worker of this machine. A block has one content, whoever has it.
+    pub fn insert(&self, block: BlockId, mapped: Arc<MappedBlock>) {
+        let mut inner = self.inner.lock();
+        inner.make_room();
+        let request = inner.last;
+        inner.entries.insert(block, Entry { request, state: Lookup::Mapped(mapped) });
+    }
+
     /// Takes the worker's answer.
     pub fn opened(&self, request: u64, found: Option<OpenedBlock>, fd: Option<OwnedFd>) {
         let state = match (found, fd) {
-            (Some(found), Some(fd)) => match map(found, &fd) {
+            (Some(found), Some(fd)) => match MappedBlock::map(found, &fd) {
                 Ok(block) => Lookup::Mapped(Arc::new(block)),
                 Err(error) => Lookup::Corrupt(error),
             },
@@ -189,13 +228,7 @@ impl Mappings {
         };
         let mut inner = self.inner.lock();
         let Some(block) = inner.asked.remove(&request) else { return };
-        if inner.entries.len() > MAPPINGS_MAX {
-            inner.entries.retain(|_, entry| match &entry.state {
-                Lookup::Mapped(block) => Arc::strong_count(block) > 1,
-                Lookup::Asked => true,
-                Lookup::Missing | Lookup::Corrupt(_) => false,
-            });
-        }
+        inner.make_room();
         if let Some(entry) = inner.entries.get_mut(&block).filter(|entry| entry.request == request) {
             entry.state = state;
         }
@@ -214,9 +247,4 @@ impl Mappings {
             BlockKind::Broadcast { .. } => true,
         });
     }
-}
-
-fn map(found: OpenedBlock, fd: &OwnedFd) -> Result<MappedBlock> {
-    let mapped = firesteel_store::map_sealed(fd.as_fd(), found.bytes)?;
-    MappedBlock::new(Arc::new(mapped), found.status)
 }

@@ -10,6 +10,7 @@ mod host;
 mod inputs;
 mod mapped;
 mod output;
+mod peer;
 mod places;
 mod plan;
 

@@ -1,7 +1,7 @@
 //! What a task may ask of its executor: inputs, outputs, cached partitions, memory, and to be counted.
 
 use super::answers::{Answer, killed};
-use super::fetch;
+use super::fetch::{self, WholeBlock};
 use super::host::Host;
 use super::inputs::Inputs;
 use super::mapped::Lookup;
@@ -124,7 +124,7 @@ impl TaskContext {
     }
 
     /// A cached partition of another worker; `None` if none of those that are known has it.
-    fn remote_block(&self, block: BlockId) -> Result<Option<(Segment, u64)>> {
+    fn remote_block(&self, block: BlockId) -> Result<Option<WholeBlock>> {
         for place in &self.cached {
             let kind = BlockKind::Cached { dataset: place.dataset, partition: place.partition };
             if kind != block.kind || place.worker == self.host.setup.worker {
@@ -183,11 +183,12 @@ impl TaskIo for TaskContext {
             metrics.read_records += segment.header.records;
             return Ok(Some(segment));
         }
-        let Some((segment, bytes)) = self.remote_block(block)? else { return Ok(None) };
+        let Some(found) = self.remote_block(block)? else { return Ok(None) };
         let mut metrics = self.metrics.lock();
-        metrics.remote_read_bytes += bytes;
-        metrics.read_records += segment.header.records;
-        Ok(Some(segment))
+        let read = if found.mapped { &mut metrics.local_read_bytes } else { &mut metrics.remote_read_bytes };
+        *read += found.bytes;
+        metrics.read_records += found.segment.header.records;
+        Ok(Some(found.segment))
     }
 
     fn store(&self, block: BlockId, type_tag: u64, records: u64, payload: &[u8]) -> Result<bool> {

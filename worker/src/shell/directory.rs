@@ -28,6 +28,11 @@ impl WorkDirectory {
         Ok(Self { path })
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where a plugin lies, or will.
     pub fn plugin(&self, plugin: PluginHash) -> PathBuf {
         self.path.join("plugins").join(plugin.to_string())

@@ -3,6 +3,7 @@
 use super::children::{Launch, Nursery, Process};
 use super::directory::WorkDirectory;
 use super::executors::{Executors, Outgoing};
+use super::local;
 use super::mailbox::{Mailbox, Slot};
 use super::master::MasterAddress;
 use super::output::Outputs;
@@ -12,7 +13,7 @@ use crate::driver::{DriverSetup, write_setup};
 use crate::fault::Faults;
 use crate::options::WorkerOptions;
 use crate::pool::Pool;
-use firesteel_common::config::SqlConfig;
+use firesteel_common::config::{SameHost, SqlConfig};
 use firesteel_common::id::{AppAttemptId, PluginHash, WorkerId};
 use firesteel_common::protocol::hello::Role;
 use firesteel_common::protocol::worker::{DriverLaunch, DriverProgram, FromWorker, ToMaster};
@@ -24,6 +25,7 @@ use parking_lot::Mutex;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,6 +42,8 @@ pub struct Hands {
     address: MasterAddress,
     key: Key,
     sql: SqlConfig,
+    /// The run directory, if the blocks of its other workers are to be mapped.
+    mapped_peers: Option<PathBuf>,
     pool: Arc<Pool>,
     store: Arc<BlockStore>,
     directory: Arc<WorkDirectory>,
@@ -110,6 +114,8 @@ impl Hands {
             address,
             key,
             sql: options.config.sql.clone(),
+            mapped_peers: (options.config.shuffle.same_host == SameHost::Map)
+                .then(|| options.run_dir.clone()),
             pool: Arc::new(Pool::new("worker-help")),
             store,
             directory: directory.clone(),
@@ -195,14 +201,14 @@ impl Hands {
 
     fn connect_peer(&self, app: AppAttemptId, request: u64, worker: WorkerId, address: String) -> Result<()> {
         let (key, executors) = (self.key.for_app(app), self.executors.clone());
+        let run_dir = self.mapped_peers.clone();
         self.pool.run(move || {
-            let socket = match connect(&address, Role::Reader(app), &key, DIAL_MAX) {
-                Ok(stream) => Some(OwnedFd::from(stream)),
-                Err(error) => {
-                    tracing::warn!("{worker}: {error}");
-                    None
-                }
+            let local = run_dir.map(|dir| local::dial(&dir, &address, Role::Reader(app), &key));
+            let dialled = match local {
+                Some(Ok(Some(stream))) => Ok(OwnedFd::from(stream)),
+                _ => connect(&address, Role::Reader(app), &key, DIAL_MAX).map(OwnedFd::from),
             };
+            let socket = dialled.inspect_err(|error| tracing::warn!("{worker}: {error}")).ok();
             executors.send(app, Outgoing::Peer(request, socket));
         })
     }

@@ -6,6 +6,7 @@ mod children;
 mod directory;
 mod effects;
 mod executors;
+pub mod local;
 mod mailbox;
 mod master;
 mod output;
@@ -28,6 +29,7 @@ use firesteel_common::{Error, ErrorCode, Result};
 use firesteel_core::{CoreOptions, WorkerCore};
 use firesteel_net::{DataServer, bind_loopback};
 use firesteel_store::BlockStore;
+use local::LocalServer;
 use mailbox::Mailbox;
 use master::MasterAddress;
 use parking_lot::Mutex;
@@ -52,6 +54,7 @@ pub fn run(options: WorkerOptions) -> Result<()> {
     let blocks = Arc::new(Blocks::new(store.clone(), faults.clone()));
     let listener = bind_loopback(&options.config.worker.listen)?;
     let server = DataServer::start(listener, options.key.clone(), blocks.clone())?;
+    let local = local_server(&options, &directory, &server, blocks.clone());
     let core = WorkerCore::new(core_options(&options, incarnation, server.address()));
 
     let system = System::new();
@@ -68,9 +71,26 @@ pub fn run(options: WorkerOptions) -> Result<()> {
 
     keeper.stop_everything();
     server.stop();
+    drop(local);
     directory.remove();
     let said = ending.lock().take();
     said.unwrap_or(ran)
+}
+
+/// Descriptors for the other workers of this machine, unless they shall fetch bytes.
+fn local_server(
+    options: &WorkerOptions,
+    directory: &WorkDirectory,
+    server: &DataServer,
+    blocks: Arc<Blocks>,
+) -> Option<LocalServer> {
+    if options.config.shuffle.same_host == SameHost::Tcp {
+        return None;
+    }
+    let started = LocalServer::start(directory.path(), &server.address(), options.key.clone(), blocks);
+    started
+        .inspect_err(|error| tracing::warn!("{error}; other workers of this machine will fetch bytes"))
+        .ok()
 }
 
 fn core_options(options: &WorkerOptions, incarnation: Incarnation, address: String) -> CoreOptions {

@@ -8,7 +8,7 @@ use firesteel_common::event::FetchCause;
 use firesteel_common::graph::ReadRange;
 use firesteel_common::id::DatasetId;
 use firesteel_common::protocol::executor::ToExecutor;
-use firesteel_common::protocol::worker::{CachedPlace, TaskLaunches};
+use firesteel_common::protocol::worker::{CachedPlace, MapPlace, TaskLaunches};
 use firesteel_common::task::{ResultValue, TaskIo, TaskOutcome};
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use firesteel_net::Key;
@@ -122,8 +122,7 @@ fn a_reader_waits_for_what_is_gone_and_goes_on() {
     let unreachable = [(3, "unreachable"), (4, "unreachable"), (5, "unreachable")];
     assert_eq!(causes, [(1, "missing"), (2, "missing")].into_iter().chain(unreachable).collect());
     c.run_maps(3..6, 1, 2);
-    let moved =
-        |maps: std::ops::Range<u32>, place| maps.map(|map| (map, MapPlaceOf::clone(&place))).collect();
+    let moved = |maps: std::ops::Range<u32>, place: MapPlace| maps.map(|map| (map, place.clone())).collect();
     a.send(ToExecutor::InputsChanged { stage: MAP, places: moved(1..3, a.place(0)) });
     a.send(ToExecutor::InputsChanged { stage: MAP, places: moved(3..4, c.place(1)) });
     a.send(ToExecutor::InputsChanged { stage: MAP, places: moved(4..6, c.place(1)) });
@@ -132,8 +131,6 @@ fn a_reader_waits_for_what_is_gone_and_goes_on() {
     assert!(report.metrics.fetch_wait_us > 0);
     assert!(a.complaints.is_empty());
 }
-
-use firesteel_common::protocol::worker::MapPlace as MapPlaceOf;
 
 #[test]
 fn a_waiting_reader_can_be_stopped() {
@@ -162,6 +159,36 @@ fn damage_is_found_here_and_over_there_and_read_again() {
         assert_eq!(&inline(&reader.report())[..], expected(4, 1..2).as_bytes());
         assert!(tokens.path().join("fired-worker.data_request:2@worker-1").exists());
     }
+}
+
+#[test]
+fn workers_of_one_machine_map_each_others_blocks() {
+    let key = Key::generate().unwrap();
+    let (run_dir, tokens) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let start = |id| Worker::start_in(Some(run_dir.path()), id, &key, body(), Some(tokens.path()));
+    let (a, mut b) = (start(1), start(2));
+    b.run_maps(0..20, 0, 3);
+    // What comes now does not come over the data port.
+    b.stop_serving();
+    let mut places = vec![Some(b.place(0)); 20];
+    places.push(Some(b.place(4)));
+    std::fs::write(tokens.path().join("worker.data_request:2@worker-2"), "corrupt").unwrap();
+    a.reduce(places, 0, reducer(2));
+    let complaints: BTreeSet<u32> = [a.complaint(), a.complaint()]
+        .into_iter()
+        .map(|complaint| match complaint.cause {
+            FetchCause::Corrupt => 1,
+            FetchCause::Missing => complaint.map,
+            FetchCause::Unreachable => 0,
+        })
+        .collect();
+    assert_eq!(complaints, [1, 20].into());
+    b.run_maps(20..21, 5, 3);
+    let again = (0..20).map(|map| (map, b.place(0))).chain([(20, b.place(5))]).collect();
+    a.send(ToExecutor::InputsChanged { stage: MAP, places: again });
+    let report = a.report();
+    assert_eq!(&inline(&report)[..], expected(21, 2..3).as_bytes());
+    assert!(report.metrics.remote_read_bytes == 0 && report.metrics.local_read_bytes > 0);
 }
 
 #[test]

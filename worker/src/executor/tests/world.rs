@@ -4,6 +4,7 @@
 use crate::executor::engine::{Engine, Engines};
 use crate::executor::host::Host;
 use crate::fault::Faults;
+use crate::shell::local::{self, LocalServer};
 use crate::shell::{Blocks, opened};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use firesteel_common::block::{BlockId, BlockKind, MapStatus};
@@ -19,7 +20,7 @@ use firesteel_net::fds::{FdReceiver, FdSender, fd_channel, socket_pair};
 use firesteel_net::{BlockSource, DataServer, Key, bind_loopback, connect};
 use firesteel_store::BlockStore;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,10 +66,22 @@ pub struct Worker {
     pub complaints: Receiver<Complaint>,
     to: FdSender,
     server: Option<DataServer>,
+    _local: Option<LocalServer>,
 }
 
 impl Worker {
     pub fn start(id: u64, key: &Key, body: Result<Body>, faults: Option<&Path>) -> Self {
+        Self::start_in(None, id, key, body, faults)
+    }
+
+    /// A worker that shares a run directory with others, which map its blocks.
+    pub fn start_in(
+        run_dir: Option<&Path>,
+        id: u64,
+        key: &Key,
+        body: Result<Body>,
+        faults: Option<&Path>,
+    ) -> Self {
         let id = WorkerId(id);
         let store = Arc::new(BlockStore::new(64 * 1024 * 1024));
         let tokens = Arc::new(Faults::new(faults.and_then(Path::to_str)));
@@ -76,6 +89,11 @@ impl Worker {
         let blocks = Arc::new(Blocks::new(store.clone(), tokens));
         let listener = bind_loopback("127.0.0.1:0").unwrap();
         let server = DataServer::start(listener, key.clone(), blocks.clone()).unwrap();
+        let local = run_dir.map(|run_dir| {
+            let directory = run_dir.join(format!("worker-{}", id.0));
+            std::fs::create_dir(&directory).unwrap();
+            LocalServer::start(&directory, &server.address(), key.clone(), blocks.clone()).unwrap()
+        });
         let (ours, theirs) = socket_pair().unwrap();
         let (to, from) = fd_channel(ours).unwrap();
         let (worker, messages) = fd_channel(theirs).unwrap();
@@ -93,17 +111,19 @@ impl Worker {
         std::thread::spawn(move || host.serve(messages));
         let (reported, reports) = unbounded();
         let (complained, complaints) = unbounded();
+        let (app_key, run_dir) = (key.for_app(APP), run_dir.map(Path::to_owned));
         let shell = Shell {
             to: to.clone(),
             store: store.clone(),
             blocks,
-            key: key.for_app(APP),
+            key: app_key,
+            run_dir,
             reported,
             complained,
         };
         std::thread::spawn(move || shell.serve(from));
         let address = server.address().into();
-        Self { id, address, store, reports, complaints, to, server: Some(server) }
+        Self { id, address, store, reports, complaints, to, server: Some(server), _local: local }
     }
 
     pub fn send(&self, message: ToExecutor) {
@@ -186,6 +206,7 @@ struct Shell {
     store: Arc<BlockStore>,
     blocks: Arc<Blocks>,
     key: Key,
+    run_dir: Option<PathBuf>,
     reported: Sender<TaskReport>,
     complained: Sender<Complaint>,
 }
@@ -227,9 +248,16 @@ impl Shell {
                 self.to.send(&ToExecutor::Block { request, found }, fd)
             }
             FromExecutor::Connect { request, address, .. } => {
-                let stream = connect(&address, Role::Reader(APP), &self.key, Duration::from_secs(1)).ok();
-                let connected = stream.is_some();
-                self.to.send(&ToExecutor::Peer { request, connected }, stream.as_ref().map(AsFd::as_fd))
+                let role = Role::Reader(APP);
+                let local = self
+                    .run_dir
+                    .as_ref()
+                    .and_then(|dir| local::dial(dir, &address, role, &self.key).unwrap());
+                let socket = local.map(OwnedFd::from).or_else(|| {
+                    connect(&address, role, &self.key, Duration::from_secs(1)).ok().map(OwnedFd::from)
+                });
+                let connected = socket.is_some();
+                self.to.send(&ToExecutor::Peer { request, connected }, socket.as_ref().map(AsFd::as_fd))
             }
             FromExecutor::AcquireMemory { request, bytes } => {
                 self.to.send(&ToExecutor::Memory { request, granted: bytes / 2 }, None)
