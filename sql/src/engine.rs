@@ -162,13 +162,12 @@ async fn until_cancelled<T>(
     let mut task = std::pin::pin!(task);
     let mut poll = tokio::time::interval(CANCEL_POLL);
     loop {
+        if io.cancelled() {
+            return Err(Error::new(ErrorCode::Killed, "the attempt was told to stop"));
+        }
         tokio::select! {
             biased;
-            _ = poll.tick() => {
-                if io.cancelled() {
-                    return Err(Error::new(ErrorCode::Killed, "the attempt was told to stop"));
-                }
-            }
+            _ = poll.tick() => {}
             outcome = &mut task => return outcome,
         }
     }

@@ -26,6 +26,7 @@ mod ids;
 mod place;
 mod query;
 mod rows;
+mod rules;
 mod session;
 mod subquery;
 

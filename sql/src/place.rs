@@ -21,8 +21,9 @@ use firesteel_common::graph::{ReadPattern, ReadRange, StageInput};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Files of up to this many bytes are read again by every task rather than by a stage of their own.
-const SMALL_SCAN: u64 = 1024 * 1024;
+/// Files of up to this many bytes are one partition, and are read again by every task that collects them rather
+/// than by a stage of their own.
+pub(crate) const SMALL_SCAN: u64 = 1024 * 1024;
 
 /// Which partitions of an operator a task runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,12 +161,15 @@ pub(crate) fn cheap(plan: &Arc<dyn ExecutionPlan>) -> bool {
     }
     if let Some(scan) = plan.downcast_ref::<DataSourceExec>() {
         return match scan.data_source().downcast_ref::<FileScanConfig>() {
-            Some(files) => {
-                let files = files.file_groups.iter().flat_map(|group| group.iter());
-                files.map(|file| file.object_meta.size).sum::<u64>() <= SMALL_SCAN
-            }
+            Some(files) => scanned_bytes(files) <= SMALL_SCAN,
             None => true,
         };
     }
     plan.is::<ShuffleReadExec>() || plan.is::<EmptyExec>() || plan.is::<PlaceholderRowExec>()
+}
+
+/// Bytes of the files of a scan.
+pub(crate) fn scanned_bytes(files: &FileScanConfig) -> u64 {
+    let files = files.file_groups.iter().flat_map(|group| group.iter());
+    files.map(|file| file.object_meta.size).sum()
 }

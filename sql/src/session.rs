@@ -2,20 +2,15 @@
 //!
 //! Not here: running anything that reads rows.
 
-use crate::cut::emits_build_rows;
 use crate::errors::{failed, invalid};
+use crate::rules;
 use datafusion::common::TableReference;
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::config::ConfigOptions;
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParser, Statement};
 use firesteel_common::{Error, ErrorCode};
@@ -74,7 +69,7 @@ impl Session {
         let state = SessionStateBuilder::new()
             .with_config(plan_config(partitions))
             .with_default_features()
-            .with_physical_optimizer_rules(physical_rules())
+            .with_physical_optimizer_rules(rules::physical())
             .build();
         let mut session =
             Self { runtime, context: SessionContext::new_with_state(state), tables: Vec::new() };
@@ -192,49 +187,4 @@ fn table_location(name: &str, path: &str) -> Result<(String, String), Error> {
     }
     let end = full.extension().and_then(|end| end.to_str()).map(|end| format!(".{end}"));
     Ok((text.to_owned(), end.unwrap_or_default()))
-}
-
-/// DataFusion's rules, with ours where joins have just got their modes and distributions are not yet enforced.
-fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let mut rules = PhysicalOptimizer::new().rules;
-    let after = rules.iter().position(|rule| rule.name() == "join_selection").map_or(0, |at| at + 1);
-    rules.insert(after, Arc::new(PartitionedBuildSides));
-    rules
-}
-
-/// Joins that collect their left side and emit rows of it at their end count finished partitions within one
-/// process. As partitioned joins they have nothing to count.
-#[derive(Debug)]
-struct PartitionedBuildSides;
-
-impl PhysicalOptimizerRule for PartitionedBuildSides {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        config: &ConfigOptions,
-    ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
-        if config.execution.target_partitions == 1 {
-            return Ok(plan);
-        }
-        let demoted = plan.transform_up(|node| {
-            let Some(join) = node.downcast_ref::<HashJoinExec>() else { return Ok(Transformed::no(node)) };
-            let collects = *join.partition_mode() == PartitionMode::CollectLeft;
-            // A null-aware anti join must see the whole probe side: it keeps its mode, and runs as one task.
-            if !collects || !emits_build_rows(*join.join_type()) || join.null_aware || join.on().is_empty() {
-                return Ok(Transformed::no(node));
-            }
-            let builder =
-                join.builder().with_partition_mode(PartitionMode::Partitioned).recompute_properties();
-            Ok(Transformed::yes(builder.build_exec()?))
-        })?;
-        Ok(demoted.data)
-    }
-
-    fn name(&self) -> &str {
-        "partitioned_build_sides"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
 }

@@ -135,3 +135,65 @@ fn as_planned(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Err
     RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)
         .map_err(arrow_failed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::StreamWriter;
+    use datafusion::arrow::array::{Array, Int64Array, StringViewArray};
+    use datafusion::arrow::buffer::MutableBuffer;
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use firesteel_common::block::{ALIGNMENT, HEADER_LEN, SegmentHeader};
+
+    struct Aligned(Buffer);
+
+    impl AsRef<[u8]> for Aligned {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    fn segment(payload: &[u8], tag: u64) -> Segment {
+        let header = SegmentHeader::seal(Encoding::Plain, tag, payload.len() as u64, 1, payload);
+        let mut bytes = MutableBuffer::new(payload.len() + HEADER_LEN);
+        bytes.extend_from_slice(&header.encode());
+        bytes.extend_from_slice(payload);
+        Segment::new(0, 0, header, Arc::new(Aligned(bytes.into())), HEADER_LEN)
+    }
+
+    fn rows() -> RecordBatch {
+        let fields = vec![Field::new("n", DataType::Int64, true), Field::new("s", DataType::Utf8View, true)];
+        let numbers = Int64Array::from_iter((0..1000).map(|n| (n % 7 != 0).then_some(n)));
+        let texts =
+            StringViewArray::from_iter((0..1000).map(|n| Some(format!("a text of some length, {n}"))));
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![Arc::new(numbers), Arc::new(texts)]).unwrap()
+    }
+
+    #[test]
+    fn columns_lie_in_their_segment_and_outlive_it() {
+        let rows = rows();
+        let mut stream = StreamWriter::new(&rows.schema()).unwrap();
+        stream.push(rows.clone()).unwrap();
+        let (count, bytes) = stream.finish().unwrap();
+        assert_eq!(count, 1000);
+        let segment = segment(&bytes, ARROW_STREAM);
+        let place = segment.payload().as_ptr_range();
+        let batches = decode(&segment, &rows.schema()).unwrap();
+        drop(segment);
+        assert_eq!(batches, [rows]);
+        for column in batches[0].columns() {
+            for buffer in column.to_data().buffers() {
+                assert!(place.contains(&buffer.as_ptr()), "a buffer was copied");
+                assert_eq!(buffer.as_ptr() as usize % ALIGNMENT, 0);
+            }
+        }
+    }
+
+    #[test]
+    fn other_segments_are_refused() {
+        let schema = rows().schema();
+        let other = decode(&segment(b"whatever", 7), &schema).unwrap_err();
+        assert_eq!(other.code, ErrorCode::BlockCorrupt);
+        assert!(decode(&segment(b"this is no Arrow stream at all, is it?", ARROW_STREAM), &schema).is_err());
+    }
+}

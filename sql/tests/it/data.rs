@@ -116,7 +116,8 @@ fn same(a: &str, b: &str) -> bool {
 /// Runs a text both ways and compares.
 pub fn check(text: &str, tables: &Tables) -> Arc<LocalRunner> {
     let (mine, runner) = staged(text, tables);
-    let ordered = text.contains("order by");
+    // The order of rows is promised by an `order by` of the whole query only.
+    let ordered = text.rsplit(')').next().is_some_and(|end| end.contains("order by"));
     assert_same(&mine, &plain(text, tables), ordered, text);
     runner
 }

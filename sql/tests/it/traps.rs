@@ -46,6 +46,8 @@ fn joins_that_emit_build_rows() {
     let (_dir, tables) = tables();
     for join in ["left join", "right join", "full join"] {
         check(&format!("select k.key, k.name, f.id from keys k {join} facts f on k.key = f.key"), &tables);
+        let few = "(select * from facts where id % 401 = 3)";
+        check(&format!("select a.id, b.id as other from {few} a {join} facts b on a.id = b.key"), &tables);
     }
     for predicate in ["exists", "not exists"] {
         let probe = "(select 1 from facts f where f.key = k.key and f.amount > 10)";
@@ -145,7 +147,7 @@ fn unions_with_collapsed_branches() {
         &tables,
     );
     check(
-        "select * from (select id from facts order by id limit 3) union all select key from keys \
+        "select id from (select id from facts order by id limit 3) union all select key from keys \
            union all (select count(*) from facts)",
         &tables,
     );
