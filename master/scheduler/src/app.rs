@@ -14,13 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug)]
 pub(crate) enum Phase {
     /// Its driver waits for a place.
-    Queued {
-        since: Timestamp,
-    },
+    Queued { since: Timestamp },
     /// Its driver may run somewhere, or will attach by itself; nobody has said so yet.
-    Expected {
-        until: Timestamp,
-    },
+    Expected { until: Timestamp },
     /// The number of its next driver attempt is being made durable.
     Journaling,
     /// Its driver was started, or attached by itself.
@@ -28,6 +24,8 @@ pub(crate) enum Phase {
     /// Its outcome is being made durable.
     Ending {
         error: Option<Error>,
+        /// Whether its driver has said that it finished, and waits to be let go.
+        finished: bool,
     },
 }
 

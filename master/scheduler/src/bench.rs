@@ -122,7 +122,8 @@ impl Bench {
             match effect {
                 Effect::SendWorker { worker, message: ToWorker::LaunchTasks(launches) } => {
                     for launch in launches.tasks {
-                        self.local += u32::from(preferred(launch.task.partition, self.workers) == Some(worker));
+                        self.local +=
+                            u32::from(preferred(launch.task.partition, self.workers) == Some(worker));
                         self.running.push_back((launch.task, worker));
                     }
                 }

@@ -139,7 +139,8 @@ impl Cluster {
     /// The launches for one worker and application that this step has gathered so far.
     pub fn launches_for(&mut self, worker: WorkerId, app: AppAttemptId) -> &mut TaskLaunches {
         let known = self.workers.get(worker).map_or(usize::MAX, |state| state.launch_at);
-        let fits = self.launches.get(known).is_some_and(|(id, launches)| *id == worker && launches.app == app);
+        let fits =
+            self.launches.get(known).is_some_and(|(id, launches)| *id == worker && launches.app == app);
         let at = if fits { known } else { self.launches.len() };
         if !fits {
             let launches = TaskLaunches { app, stages: Vec::new(), inputs: Vec::new(), tasks: Vec::new() };

@@ -32,8 +32,10 @@ impl Scheduler {
     }
 
     pub(crate) fn recover(&mut self, submissions: Vec<AppSubmission>) {
-        let until = self.cluster.now + self.cluster.settings.recovery_grace;
+        let (now, settings) = (self.cluster.now, self.cluster.settings);
         for submission in submissions {
+            let is_client = submission.program.is_none();
+            let until = now + if is_client { settings.client_grace } else { settings.recovery_grace };
             self.add_app(submission, Phase::Expected { until }, true);
         }
     }
@@ -72,7 +74,8 @@ impl Scheduler {
         }
         for app in self.apps.values_mut().filter(|app| matches!(app.phase, Phase::Queued { .. })) {
             let Some(program) = app.program.clone() else { continue };
-            let has_room = |w: &&crate::worker::Worker| w.link.is_some() && (w.drivers.len() as u32) < w.drivers_max;
+            let has_room =
+                |w: &&crate::worker::Worker| w.link.is_some() && (w.drivers.len() as u32) < w.drivers_max;
             let fewest = self.cluster.workers.iter().filter(has_room).min_by_key(|w| (w.drivers.len(), w.id));
             let Some(worker) = fewest.map(|worker| worker.id) else { return };
             let attempt = app.run.app;
@@ -119,8 +122,15 @@ impl Scheduler {
     fn from_ending_driver(&mut self, id: AppAttemptId, message: FromDriver) {
         match message {
             FromDriver::Attach { .. } => self.tell_attached(id),
-            FromDriver::Finish(outcome) if self.cluster.is_planted(PlantedBug::Commit) => {
-                self.cluster.effects.push(Effect::JournalOutcome { app: id.app, outcome });
+            FromDriver::Finish(outcome) => {
+                if let Some(Phase::Ending { finished, .. }) =
+                    self.apps.get_mut(&id.app).map(|app| &mut app.phase)
+                {
+                    *finished = true;
+                }
+                if self.cluster.is_planted(PlantedBug::Commit) {
+                    self.cluster.effects.push(Effect::JournalOutcome { app: id.app, outcome });
+                }
             }
             _ => {}
         }
@@ -182,16 +192,19 @@ impl Scheduler {
                 false => run.submit(cx, job),
             }
         }
-        let unlisted: Vec<StageId> = run.stages.keys().copied().filter(|stage| !listed.contains(stage)).collect();
+        let unlisted: Vec<StageId> =
+            run.stages.keys().copied().filter(|stage| !listed.contains(stage)).collect();
         run.release(cx, &unlisted, &[]);
     }
 
     pub(crate) fn driver_link_closed(&mut self, id: AppAttemptId) {
-        let deadline = self.cluster.now + self.cluster.settings.reconnect;
+        let (now, settings) = (self.cluster.now, self.cluster.settings);
         let Some(app) = self.apps.get_mut(&id.app).filter(|app| app.run.app == id) else { return };
         let Phase::Running(driver) = &mut app.phase else { return };
         driver.connected = false;
-        driver.deadline = Some(deadline);
+        // A worker says when its driver's process ends; nobody says it of a client's.
+        let patience = if driver.worker.is_some() { settings.client_grace } else { settings.reconnect };
+        driver.deadline = Some(now + patience);
         if let Some(reason) = driver.exited.take() {
             self.driver_died(id.app, &reason);
         }
@@ -258,10 +271,10 @@ impl Scheduler {
     /// An application has its outcome, if it has none yet. With a `kill` its driver is stopped.
     pub(crate) fn end_app(&mut self, id: AppId, outcome: Result<Payload, Error>, kill: Option<&str>) {
         let Some(app) = self.apps.get_mut(&id) else { return };
-        let error = outcome.as_ref().err().cloned();
-        let driver = match std::mem::replace(&mut app.phase, Phase::Ending { error: error.clone() }) {
-            Phase::Ending { error } => {
-                app.phase = Phase::Ending { error };
+        let ending = Phase::Ending { error: outcome.as_ref().err().cloned(), finished: kill.is_none() };
+        let driver = match std::mem::replace(&mut app.phase, ending) {
+            earlier @ Phase::Ending { .. } => {
+                app.phase = earlier;
                 return;
             }
             Phase::Running(driver) => driver,
@@ -285,10 +298,14 @@ impl Scheduler {
             return;
         }
         let Some(mut app) = self.apps.remove(&id) else { return };
-        let Phase::Ending { error } = app.phase else { return };
+        let Phase::Ending { error, finished } = app.phase else { return };
         let attempt = app.run.app;
+        let answer = match &error {
+            Some(error) if !finished => ToDriver::Kill { reason: error.message.clone() },
+            _ => ToDriver::Committed,
+        };
         self.cluster.log(attempt, AppEvent::AppEnded { error });
-        self.cluster.tell_driver(attempt, ToDriver::Committed);
+        self.cluster.tell_driver(attempt, answer);
         app.run.end(&mut self.cluster, None);
         self.cluster.driver_room = true;
     }
@@ -344,9 +361,11 @@ impl Scheduler {
         over: &mut BTreeSet<AppAttemptId>,
     ) {
         let now = self.cluster.now;
-        let places = self.cluster.workers.get_mut(worker).map(|state| {
-            std::mem::replace(&mut state.drivers, held.iter().copied().collect())
-        });
+        let places = self
+            .cluster
+            .workers
+            .get_mut(worker)
+            .map(|state| std::mem::replace(&mut state.drivers, held.iter().copied().collect()));
         for id in held {
             let Some(app) = self.apps.get_mut(&id.app).filter(|app| app.run.app == *id) else {
                 self.cluster.tell_worker(worker, ToWorker::KillDriver(*id));

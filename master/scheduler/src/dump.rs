@@ -39,8 +39,8 @@ fn dump_app(text: &mut String, app: &App) {
             let state = if driver.connected { "attached" } else { "not attached" };
             format!("runs on {place}, {state}")
         }
-        Phase::Ending { error: None } => "ends well".to_owned(),
-        Phase::Ending { error: Some(error) } => format!("ends: {error}"),
+        Phase::Ending { error: None, .. } => "ends well".to_owned(),
+        Phase::Ending { error: Some(error), .. } => format!("ends: {error}"),
     };
     let _ = writeln!(text, "{} {phase}", app.run.app);
     dump_run(text, &app.run);

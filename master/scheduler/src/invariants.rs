@@ -37,7 +37,8 @@ fn worker_slots_add_up(scheduler: &Scheduler) -> Result<(), String> {
         let holds_slot = |task: &&firesteel_common::id::TaskId| {
             let app = scheduler.apps.get(&task.app.app);
             let stage = app.and_then(|app| app.run.stages.get(&task.stage));
-            let state = stage.and_then(|stage| stage.tasks.get(task.partition as usize)).map(|task| task.state);
+            let state =
+                stage.and_then(|stage| stage.tasks.get(task.partition as usize)).map(|task| task.state);
             matches!(state, Some(TaskState::Running { waits: 0, .. }))
         };
         let used = worker.running.iter().filter(holds_slot).count();
@@ -158,7 +159,9 @@ fn open_stages_have_their_inputs(run: &Run) -> Result<(), String> {
         })?;
         for blocker in &stage.blockers {
             let incomplete = run.stages.get(blocker).is_some_and(|parent| parent.missing > 0);
-            ensure(incomplete, || format!("{} of {} is blocked by {blocker}, which is there", stage.id, run.app))?;
+            ensure(incomplete, || {
+                format!("{} of {} is blocked by {blocker}, which is there", stage.id, run.app)
+            })?;
         }
     }
     Ok(())

@@ -63,11 +63,17 @@ impl Scheduler {
     fn register(&mut self, link: LinkId, incarnation: Incarnation, registration: Registration) {
         if registration.address.is_empty() || registration.slots == 0 {
             let message = "a worker registers without an address or without task slots";
-            let error = Error::new(ErrorCode::BadRequest, message).with_help("set worker.listen and worker.cores");
+            let error =
+                Error::new(ErrorCode::BadRequest, message).with_help("set worker.listen and worker.cores");
             self.cluster.effects.push(Effect::RefuseLink { link, error });
             return;
         }
         let known = self.cluster.workers.incarnations.get(&incarnation).copied();
+        let is_old = known.and_then(|id| self.cluster.workers.get(id)).is_some_and(|w| link <= w.newest_link);
+        if is_old || self.cluster.workers.is_dead(link) {
+            self.cluster.counters.fenced += 1;
+            return;
+        }
         if known.is_none()
             && let Some(old) = self.cluster.workers.addresses.get(registration.address.as_str()).copied()
         {
@@ -102,6 +108,7 @@ impl Scheduler {
             running: Vec::new(),
             used: 0,
             link: None,
+            newest_link: LinkId(0),
             disconnected: self.cluster.now,
             last_seen: self.cluster.now,
             owed: Vec::new(),
@@ -121,13 +128,12 @@ impl Scheduler {
         worker.slots = registration.slots;
         worker.drivers_max = registration.drivers_max;
         worker.told_last = None;
+        worker.newest_link = link;
         let old = worker.link.replace(link);
         let host = worker.host;
         match old {
-            Some(old) => {
-                self.cluster.workers.links.remove(&old);
-            }
-            None => self.cluster.placement.add_to_host(host),
+            Some(old) => self.cluster.workers.unbind(old),
+            None => self.cluster.placement.add_to_host(host, id),
         }
         self.cluster.workers.links.insert(link, id);
         self.cluster.touch(id);
@@ -135,8 +141,9 @@ impl Scheduler {
 
     /// A connection closed; its worker may come back.
     pub(crate) fn worker_link_closed(&mut self, link: LinkId) {
-        if let Some(worker) = self.cluster.workers.links.get(&link).copied() {
-            self.disconnect(worker);
+        match self.cluster.workers.links.get(&link).copied() {
+            Some(worker) => self.disconnect(worker),
+            None => self.cluster.workers.unbind(link),
         }
     }
 
@@ -147,8 +154,8 @@ impl Scheduler {
         worker.disconnected = now;
         self.cluster.placement.index(worker);
         let host = worker.host;
-        self.cluster.placement.remove_from_host(host);
-        self.cluster.workers.links.remove(&link);
+        self.cluster.placement.remove_from_host(host, id);
+        self.cluster.workers.unbind(link);
     }
 
     /// A worker is gone for good.

@@ -129,7 +129,8 @@ impl Run {
     pub fn resume_waiters(&mut self, cx: &mut Cluster, id: StageId) {
         let Some(parent) = self.stages.get_mut(&id) else { return };
         for (stage, partition) in std::mem::take(&mut parent.waiters) {
-            let Some(task) = self.stages.get_mut(&stage).and_then(|s| s.tasks.get_mut(partition as usize)) else {
+            let Some(task) = self.stages.get_mut(&stage).and_then(|s| s.tasks.get_mut(partition as usize))
+            else {
                 continue;
             };
             let TaskState::Running { worker, waits } = &mut task.state else { continue };
@@ -199,7 +200,8 @@ impl Run {
             if !stage.is_map && self.fail_delivered(cx, id, consumer) {
                 continue;
             }
-            let kills = self.roll_back(cx, consumer, |run, partition| run.reads(consumer, partition, id, map));
+            let kills =
+                self.roll_back(cx, consumer, |run, partition| run.reads(consumer, partition, id, map));
             if let Some(kills) = kills {
                 rolled_back.push(consumer);
                 stopped.extend(kills);
@@ -227,9 +229,13 @@ impl Run {
         let failed: Vec<_> = stage.targeted_by.iter().copied().filter(has_results).collect();
         for job in failed {
             let message = if ordered {
-                format!("{id} wrote other bytes when a task of it was repeated, and results made of the first ones have left the cluster")
+                format!(
+                    "{id} wrote other bytes when a task of it was repeated, and results made of the first ones have left the cluster"
+                )
             } else {
-                format!("{id} wrote its rows in another order when a task of it was repeated, and results made of the first order have left the cluster")
+                format!(
+                    "{id} wrote its rows in another order when a task of it was repeated, and results made of the first order have left the cluster"
+                )
             };
             let help = if ordered {
                 "make the job's functions give the same output for the same input; nothing random, no clock"

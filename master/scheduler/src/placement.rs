@@ -34,26 +34,28 @@ pub(crate) struct Placement {
     /// Workers whose free slots may have changed.
     pub dirty: Vec<WorkerId>,
     free: FreeWorkers,
-    /// By host, with every host that has a connected worker.
-    free_of_host: BTreeMap<HostId, FreeWorkers>,
-    workers_of_host: BTreeMap<HostId, u32>,
+    /// Connected workers by host.
+    of_host: BTreeMap<HostId, BTreeSet<WorkerId>>,
 }
+
+/// How many workers of a host are looked at for a task that prefers the host.
+const WORKERS_OF_HOST_SEEN: usize = 64;
 
 impl Placement {
     /// Whether a connected worker is on this host.
     pub fn has_host(&self, host: HostId) -> bool {
-        self.workers_of_host.contains_key(&host)
+        self.of_host.contains_key(&host)
     }
 
-    pub fn add_to_host(&mut self, host: HostId) {
-        *self.workers_of_host.entry(host).or_default() += 1;
+    pub fn add_to_host(&mut self, host: HostId, worker: WorkerId) {
+        self.of_host.entry(host).or_default().insert(worker);
     }
 
-    pub fn remove_from_host(&mut self, host: HostId) {
-        if let Some(count) = self.workers_of_host.get_mut(&host) {
-            *count -= 1;
-            if *count == 0 {
-                self.workers_of_host.remove(&host);
+    pub fn remove_from_host(&mut self, host: HostId, worker: WorkerId) {
+        if let Some(workers) = self.of_host.get_mut(&host) {
+            workers.remove(&worker);
+            if workers.is_empty() {
+                self.of_host.remove(&host);
             }
         }
     }
@@ -64,17 +66,11 @@ impl Placement {
         if worker.indexed == free {
             return;
         }
-        let of_host = self.free_of_host.entry(worker.host).or_default();
-        let old = (Reverse(worker.indexed), worker.id);
         if worker.indexed > 0 {
-            self.free.remove(&old);
-            of_host.remove(&old);
+            self.free.remove(&(Reverse(worker.indexed), worker.id));
         }
         if free > 0 {
             self.free.insert((Reverse(free), worker.id));
-            of_host.insert((Reverse(free), worker.id));
-        } else if of_host.is_empty() {
-            self.free_of_host.remove(&worker.host);
         }
         worker.indexed = free;
     }
@@ -112,9 +108,9 @@ impl Placement {
         self.free.first().map(|(_, worker)| *worker)
     }
 
-    fn freest_of(&self, hosts: &[HostId]) -> Option<WorkerId> {
-        let of_host = |host| self.free_of_host.get(host).and_then(BTreeSet::first);
-        hosts.iter().filter_map(of_host).min().map(|(_, worker)| *worker)
+    fn free_of(&self, hosts: &[HostId], has_room: impl Fn(&WorkerId) -> bool) -> Option<WorkerId> {
+        let seen = |host| self.of_host.get(host).into_iter().flatten().take(WORKERS_OF_HOST_SEEN);
+        hosts.iter().flat_map(seen).copied().find(has_room)
     }
 }
 
@@ -159,7 +155,8 @@ impl Scheduler {
             if let Some(run) = run {
                 run.fill_from(&mut self.cluster, key.2, id, host);
             }
-            next = self.cluster.placement.ready.range((after(key), std::ops::Bound::Unbounded)).next().copied();
+            next =
+                self.cluster.placement.ready.range((after(key), std::ops::Bound::Unbounded)).next().copied();
         }
         if let Some(worker) = self.cluster.workers.get_mut(id) {
             self.cluster.placement.index(worker);
@@ -181,15 +178,18 @@ impl Scheduler {
                 continue;
             }
             let places = app.run.places(&self.cluster, key.2, partition);
-            let has_room = |id: &&WorkerId| self.cluster.workers.get(**id).is_some_and(|w| w.free() > 0);
-            let near = places.workers.iter().find(has_room).copied();
-            match near.or_else(|| self.cluster.placement.freest_of(&places.hosts)) {
+            let has_room = |id: &WorkerId| self.cluster.workers.get(*id).is_some_and(|w| w.free() > 0);
+            let near = places.workers.iter().copied().find(has_room);
+            match near.or_else(|| self.cluster.placement.free_of(&places.hosts, has_room)) {
                 Some(worker) => app.run.launch_now(&mut self.cluster, key.2, partition, worker),
                 None if places.is_empty() || relaxed => later.push(partition),
                 None => {}
             }
         }
         for partition in later {
+            if !app.run.is_pending(key.2, partition) {
+                continue;
+            }
             let Some(worker) = self.cluster.placement.freest() else { return };
             app.run.launch_now(&mut self.cluster, key.2, partition, worker);
         }
@@ -294,7 +294,8 @@ impl Run {
         let spec = self.graph.get(id)?;
         let task = spec.tasks.get(partition as usize)?;
         let inputs = spec.inputs.iter().zip(&stage.inputs);
-        let reads = inputs.map(|(input, shape)| input.ranges(partition, shape.maps, shape.reducers)).collect();
+        let reads =
+            inputs.map(|(input, shape)| input.ranges(partition, shape.maps, shape.reducers)).collect();
         let place = |cached: &firesteel_common::graph::CachedPartition| {
             let holders = self.datasets.get(&cached.dataset)?.holders.get(&cached.partition)?;
             let holder = holders.get(&worker).or_else(|| holders.first())?;

@@ -31,7 +31,10 @@ impl Run {
             return stage.tasks.get(partition as usize).is_some_and(|task| task.output.is_none());
         }
         let wants = |job: &JobId| {
-            self.jobs.get(job).and_then(|job| job.targets.get(&stage.id)).is_some_and(|w| w.contains(partition))
+            self.jobs
+                .get(job)
+                .and_then(|job| job.targets.get(&stage.id))
+                .is_some_and(|w| w.contains(partition))
         };
         stage.targeted_by.iter().any(wants)
     }

@@ -13,7 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 impl Run {
     /// A worker is gone with all it ran and held. What an unfinished job still needs of it is made again.
-    pub fn worker_lost(&mut self, cx: &mut Cluster, worker: WorkerId, running: &[TaskId], reason: LossReason) {
+    pub fn worker_lost(
+        &mut self,
+        cx: &mut Cluster,
+        worker: WorkerId,
+        running: &[TaskId],
+        reason: LossReason,
+    ) {
         let was_here = self.workers.remove(&worker);
         if !was_here && !running.iter().any(|task| task.app == self.app) {
             return;
@@ -127,8 +133,13 @@ impl Scheduler {
     /// Brings what is thought of a worker in line with what it says: its word counts.
     pub(crate) fn reconcile(&mut self, worker: WorkerId, registration: Registration) {
         let Registration { drivers, running, outputs, cached, apps, .. } = registration;
-        let is_over = |id: &AppAttemptId| self.apps.get(&id.app).is_none_or(|app| app.run.app != *id);
-        let mut over: BTreeSet<AppAttemptId> = apps.into_iter().filter(is_over).collect();
+        let mut over: BTreeSet<AppAttemptId> = BTreeSet::new();
+        for id in apps {
+            match self.apps.get_mut(&id.app).filter(|app| app.run.app == id) {
+                Some(app) => app.run.workers.insert(worker),
+                None => over.insert(id),
+            };
+        }
         self.reconcile_running(worker, &running, &mut over);
         let mut reported: BTreeMap<AppAttemptId, Vec<(TaskId, MapStatus)>> = BTreeMap::new();
         for (task, status) in outputs {

@@ -35,9 +35,14 @@ impl Run {
         }
         let is_free = |id: &StageId| self.stages.get(id).is_some_and(|s| s.released && s.jobs.is_empty());
         let stages: Vec<StageId> = self.stages.keys().copied().filter(is_free).collect();
-        let needed: BTreeSet<DatasetId> =
-            self.stages.values().filter(|s| !s.jobs.is_empty()).flat_map(|s| s.datasets.iter().copied()).collect();
-        let is_free = |id: &DatasetId| !needed.contains(id) && self.datasets.get(id).is_some_and(|d| d.released);
+        let needed: BTreeSet<DatasetId> = self
+            .stages
+            .values()
+            .filter(|s| !s.jobs.is_empty())
+            .flat_map(|s| s.datasets.iter().copied())
+            .collect();
+        let is_free =
+            |id: &DatasetId| !needed.contains(id) && self.datasets.get(id).is_some_and(|d| d.released);
         let datasets: Vec<DatasetId> = self.datasets.keys().copied().filter(is_free).collect();
         let mut holders: BTreeMap<WorkerId, (Vec<StageId>, Vec<DatasetId>)> = BTreeMap::new();
         for id in stages {

@@ -121,7 +121,8 @@ impl Run {
         select: impl Fn(u32) -> bool,
     ) -> Vec<(WorkerId, TaskId)> {
         let Some(stage) = self.stages.get(&id) else { return Vec::new() };
-        let runs = |p: &u32| matches!(stage.tasks[*p as usize].state, TaskState::Running { .. }) && select(*p);
+        let runs =
+            |p: &u32| matches!(stage.tasks[*p as usize].state, TaskState::Running { .. }) && select(*p);
         let partitions: Vec<u32> = (0..stage.tasks.len() as u32).filter(runs).collect();
         let mut stopped = Vec::with_capacity(partitions.len());
         for partition in partitions {
@@ -176,12 +177,8 @@ impl Run {
         }
         let Some(stage) = self.stages.get(&task.stage) else { return };
         let app = self.app;
-        let mut event = Some(JobEvent::TaskResult {
-            stage: task.stage,
-            partition: task.partition,
-            value,
-            accumulators,
-        });
+        let mut event =
+            Some(JobEvent::TaskResult { stage: task.stage, partition: task.partition, value, accumulators });
         let mut complete: Option<Vec<JobId>> = None;
         for (at, id) in stage.targeted_by.iter().enumerate() {
             let Some(wanted) = self.jobs.get_mut(id).and_then(|job| job.targets.get_mut(&task.stage)) else {
@@ -262,16 +259,10 @@ impl Run {
         }
     }
 
-    /// An executor died, and these attempts with it. What it had finished is its worker's, and stays.
+    /// An executor died, and these attempts with it. What it had finished is its worker's, and stays;
+    /// so does what the worker was told of stages and inputs.
     pub fn executor_lost(&mut self, cx: &mut Cluster, worker: WorkerId, reason: &str, tasks: Vec<TaskId>) {
         cx.log(self.app, AppEvent::ExecutorLost { worker, reason: reason.to_owned() });
-        for stage in self.stages.values_mut() {
-            stage.code_told.remove(&worker);
-            stage.table_told.remove(&worker);
-        }
-        if let Some(state) = cx.workers.get_mut(worker) {
-            state.told_last = None;
-        }
         let lost: Vec<TaskId> =
             tasks.into_iter().filter(|task| self.running_on(*task) == Some(worker)).collect();
         for task in &lost {

@@ -10,6 +10,9 @@ use std::sync::Arc;
 /// Every epoch counts its workers from a number of its own, so that ids of different epochs differ.
 const IDS_PER_EPOCH: u64 = 1_000_000;
 
+/// How many closed connections are remembered.
+const DEAD_LINKS_MAX: usize = 1_024;
+
 /// A host name, numbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct HostId(pub u32);
@@ -32,6 +35,8 @@ pub(crate) struct Worker {
     pub used: u32,
     /// Its connection; `None` while it may come back.
     pub link: Option<LinkId>,
+    /// The newest connection that it has registered over.
+    pub newest_link: LinkId,
     /// When its connection closed.
     pub disconnected: Timestamp,
     /// When it was last heard of.
@@ -67,6 +72,8 @@ pub(crate) struct Workers {
     retired: BTreeSet<WorkerId>,
     hosts: BTreeMap<String, HostId>,
     pub links: BTreeMap<LinkId, WorkerId>,
+    /// Connections that are closed, or were given up: nothing that still comes over them counts. The newest ones.
+    dead_links: BTreeSet<LinkId>,
     pub incarnations: BTreeMap<Incarnation, WorkerId>,
     pub addresses: BTreeMap<Arc<str>, WorkerId>,
     /// Not lost, whether connected or not.
@@ -82,6 +89,7 @@ impl Workers {
             retired: BTreeSet::new(),
             hosts: BTreeMap::new(),
             links: BTreeMap::new(),
+            dead_links: BTreeSet::new(),
             incarnations: BTreeMap::new(),
             addresses: BTreeMap::new(),
             count: 0,
@@ -102,9 +110,25 @@ impl Workers {
         }
     }
 
+    /// Takes a connection from its worker for good.
+    pub fn unbind(&mut self, link: LinkId) {
+        self.links.remove(&link);
+        self.dead_links.insert(link);
+        if self.dead_links.len() > DEAD_LINKS_MAX {
+            self.dead_links.pop_first();
+        }
+    }
+
+    pub fn is_dead(&self, link: LinkId) -> bool {
+        self.dead_links.contains(&link)
+    }
+
     /// All of them in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = &Worker> {
-        self.older.values().map(|worker| &**worker).chain(self.recent.iter().filter_map(|slot| slot.as_deref()))
+        self.older
+            .values()
+            .map(|worker| &**worker)
+            .chain(self.recent.iter().filter_map(|slot| slot.as_deref()))
     }
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Worker> {
@@ -166,7 +190,7 @@ impl Workers {
             self.addresses.remove(&worker.address);
         }
         if let Some(link) = worker.link {
-            self.links.remove(&link);
+            self.unbind(link);
         }
         Some(*worker)
     }
