@@ -3,29 +3,40 @@
 
 use firesteel_common::id::{AppAttemptId, Incarnation, PluginHash};
 use firesteel_common::{Error, Result};
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+/// The file in it that its worker holds locked as long as it lives.
+const LOCK: &str = "lock";
+
 /// The directory; removed by [`WorkDirectory::remove`] or when the last owner goes.
 pub struct WorkDirectory {
     path: PathBuf,
+    _lock: File,
 }
 
 impl WorkDirectory {
-    /// Makes it.
+    /// Makes it, and removes those of workers that were killed.
     ///
     /// # Errors
     /// If that is not possible, or one of this name is there.
     pub fn create(run_dir: &Path, incarnation: Incarnation) -> Result<Self> {
         make(run_dir)?;
-        let path = std::path::absolute(run_dir)
-            .map_err(|cause| Error::io(format!("finding {}", run_dir.display()), &cause))?
-            .join(format!("worker-{}", incarnation.0));
-        make(&path)?;
+        let run_dir = std::path::absolute(run_dir)
+            .map_err(|cause| Error::io(format!("finding {}", run_dir.display()), &cause))?;
+        sweep(&run_dir);
+        let path = run_dir.join(format!("worker-{}", incarnation.0));
+        let failed = |cause| Error::io(format!("making the directory {}", path.display()), &cause);
+        // It gets its name only when it is locked, so that nobody takes it for one whose worker is dead.
+        let unnamed = run_dir.join(format!(".worker-{}", incarnation.0));
+        make(&unnamed)?;
+        let lock = File::create(unnamed.join(LOCK)).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        std::fs::rename(&unnamed, &path).map_err(failed)?;
         make(&path.join("plugins"))?;
-        Ok(Self { path })
+        Ok(Self { path, _lock: lock })
     }
 
     /// Where it is.
@@ -67,6 +78,23 @@ impl Drop for WorkDirectory {
     }
 }
 
+/// Removes the directories whose lock nobody holds.
+fn sweep(run_dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(run_dir) else { return };
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let named =
+            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("worker-"));
+        if !named {
+            continue;
+        }
+        let Ok(lock) = File::open(path.join(LOCK)) else { continue };
+        if lock.try_lock().is_ok() {
+            tracing::info!("removing {}, whose worker was killed", path.display());
+            remove(&path);
+        }
+    }
+}
+
 fn make(path: &Path) -> Result<()> {
     match DirBuilder::new().mode(0o700).recursive(true).create(path) {
         Ok(()) => Ok(()),
@@ -79,5 +107,24 @@ fn remove(path: &Path) {
         Ok(()) => {}
         Err(cause) if cause.kind() == ErrorKind::NotFound => {}
         Err(cause) => tracing::warn!("removing {}: {cause}", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn what_a_killed_worker_has_left_is_removed_by_the_next() {
+        let run_dir = tempfile::tempdir().unwrap();
+        let alive = WorkDirectory::create(run_dir.path(), Incarnation(1)).unwrap();
+        let dead = run_dir.path().join("worker-2");
+        make(&dead).unwrap();
+        File::create(dead.join(LOCK)).unwrap();
+        let next = WorkDirectory::create(run_dir.path(), Incarnation(3)).unwrap();
+        assert!(alive.path().join("plugins").exists() && next.path().exists() && !dead.exists());
+        drop((alive, next));
+        assert_eq!(std::fs::read_dir(run_dir.path()).unwrap().count(), 0);
     }
 }
