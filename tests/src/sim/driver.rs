@@ -146,6 +146,12 @@ impl World {
                     self.fetch_results(life);
                 }
             }
+            // What came before was sent by a master that had not heard what this driver has.
+            Message::ToDriver(ToDriver::Attached { .. }) => {
+                if let Some(driver) = self.drivers.get_mut(&life) {
+                    driver.on_link.clear();
+                }
+            }
             Message::ToDriver(ToDriver::Committed) => {
                 let finished = self.drivers.get(&life).is_some_and(|driver| driver.outcome.is_some());
                 if !finished {

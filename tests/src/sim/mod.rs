@@ -25,6 +25,8 @@ mod journal;
 mod master;
 mod network;
 mod programs;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod worker;
 mod workload;
