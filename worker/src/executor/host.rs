@@ -99,7 +99,7 @@ impl Host {
             ToExecutor::Start(_) => {
                 return Err(Error::new(ErrorCode::Internal, "an executor was started twice"));
             }
-            ToExecutor::Launch(launches) => self.launch(launches),
+            ToExecutor::Launch(launches) => self.launch(launches)?,
             ToExecutor::InputsChanged { stage, places } => {
                 self.places.update(stage, places);
                 self.wake();
@@ -142,7 +142,8 @@ impl Host {
         self.attempts.lock().values().for_each(|signal| signal.raise());
     }
 
-    fn launch(self: &Arc<Self>, launches: TaskLaunches) {
+    /// Starts attempts. An executor that gets no more threads ends, and its worker reports what ran in it.
+    fn launch(self: &Arc<Self>, launches: TaskLaunches) -> Result<()> {
         {
             let mut stages = self.stages.lock();
             stages.extend(launches.stages.into_iter().map(|code| (code.stage, code)));
@@ -157,13 +158,10 @@ impl Host {
             let signal = Arc::new(Signal::default());
             self.attempts.lock().insert(launch.task, signal.clone());
             let code = self.stages.lock().get(&launch.task.stage).cloned();
-            let (host, id) = (self.clone(), launch.task);
-            if let Err(error) = self.pool.run(move || host.attempt(code, launch, &signal)) {
-                let host = self.clone();
-                self.attempts.lock().remove(&id);
-                host.reports.push(&host.worker, task::failed(id, error));
-            }
+            let host = self.clone();
+            self.pool.run(move || host.attempt(code, launch, &signal))?;
         }
+        Ok(())
     }
 
     /// Runs one attempt from its start to its report.

@@ -24,6 +24,7 @@ use firesteel_store::BlockStore;
 use parking_lot::Mutex;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ use std::time::{Duration, Instant};
 const DRIVER_GRACE: Duration = Duration::from_secs(2);
 /// How long dialling another worker may take.
 const DIAL_MAX: Duration = Duration::from_secs(3);
+/// Dials under way for one executor; more are refused, so that one that asks without end holds up nobody else.
+const DIALS_MAX: u32 = 64;
 
 type Drivers = Arc<Mutex<BTreeMap<AppAttemptId, Arc<Process>>>>;
 
@@ -44,7 +47,10 @@ pub struct Hands {
     sql: SqlConfig,
     /// The run directory, if the blocks of its other workers are to be mapped.
     mapped_peers: Option<PathBuf>,
-    pool: Arc<Pool>,
+    pool: Pool,
+    /// Dials wait for others; they have threads of their own.
+    dials: Pool,
+    dialling: Arc<Mutex<BTreeMap<AppAttemptId, u32>>>,
     store: Arc<BlockStore>,
     directory: Arc<WorkDirectory>,
     plugins: Plugins,
@@ -116,7 +122,9 @@ impl Hands {
             sql: options.config.sql.clone(),
             mapped_peers: (options.config.shuffle.same_host == SameHost::Map)
                 .then(|| options.run_dir.clone()),
-            pool: Arc::new(Pool::new("worker-help")),
+            pool: Pool::new("worker-help"),
+            dials: Pool::new("worker-dial"),
+            dialling: Arc::default(),
             store,
             directory: directory.clone(),
             drivers: Drivers::default(),
@@ -201,8 +209,17 @@ impl Hands {
 
     fn connect_peer(&self, app: AppAttemptId, request: u64, worker: WorkerId, address: String) -> Result<()> {
         let (key, executors) = (self.key.for_app(app), self.executors.clone());
-        let run_dir = self.mapped_peers.clone();
-        self.pool.run(move || {
+        {
+            let mut dialling = self.dialling.lock();
+            let under_way = dialling.entry(app).or_default();
+            if *under_way == DIALS_MAX {
+                executors.send(app, Outgoing::Peer(request, None));
+                return Ok(());
+            }
+            *under_way += 1;
+        }
+        let (run_dir, dialling) = (self.mapped_peers.clone(), self.dialling.clone());
+        self.dials.run(move || {
             let local = run_dir.map(|dir| local::dial(&dir, &address, Role::Reader(app), &key));
             let dialled = match local {
                 Some(Ok(Some(stream))) => Ok(OwnedFd::from(stream)),
@@ -210,6 +227,12 @@ impl Hands {
             };
             let socket = dialled.inspect_err(|error| tracing::warn!("{worker}: {error}")).ok();
             executors.send(app, Outgoing::Peer(request, socket));
+            if let Entry::Occupied(mut under_way) = dialling.lock().entry(app) {
+                *under_way.get_mut() -= 1;
+                if *under_way.get() == 0 {
+                    under_way.remove();
+                }
+            }
         })
     }
 
