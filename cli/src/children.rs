@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub const DIE_WITH_PARENT: &str = "--die-with-parent";
 /// How long a child may take to say its first line.
 const READY_TIMEOUT: Duration = Duration::from_secs(15);
-/// The longest line that is taken from a child.
+/// How many lines of a child wait for a reader; more are dropped.
 const LINES_MAX: usize = 64;
 
 /// Ends this process with SIGTERM when its parent dies. To be called first thing by a process that was
@@ -43,7 +43,12 @@ impl Server {
     pub fn start(name: &str, args: &[String]) -> Outcome<Self> {
         let failed = |cause: &std::io::Error| Failure::io(format!("starting {name}"), cause);
         let program = std::env::current_exe().map_err(|cause| failed(&cause))?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        if std::env::var_os("FIRESTEEL_LOG").is_none() {
+            // What a server says about its ordinary life would be noise on this command's terminal.
+            command.env("FIRESTEEL_LOG", "warn");
+        }
+        let mut child = command
             .args(args)
             .args([DIE_WITH_PARENT, &std::process::id().to_string()])
             .stdin(Stdio::null())

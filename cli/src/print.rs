@@ -5,10 +5,17 @@ use crate::failure::{Failure, Outcome};
 use firesteel_common::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How many lines of an error's detail are shown when nobody asked for more.
+const DETAIL_LINES: usize = 12;
+
+static VERBOSE: AtomicBool = AtomicBool::new(false);
 
 /// Starts the log of this process on stderr. `FIRESTEEL_LOG` is its filter (`info`,
 /// `firesteel_master=debug`).
 pub fn start_logging(server: bool, verbose: bool) {
+    VERBOSE.store(verbose, Ordering::Relaxed);
     let level = if verbose {
         "debug"
     } else if server {
@@ -35,10 +42,13 @@ pub fn talk(text: impl AsRef<str>) {
 /// An error with its remedy, on stderr.
 pub fn error(error: &Error) {
     talk(format!("error[{}]: {}", error.code, safe(&error.message)));
-    if !error.detail.is_empty() {
-        for line in safe(&error.detail).lines() {
-            talk(format!("  | {line}"));
-        }
+    let detail = safe(&error.detail);
+    let shown = if VERBOSE.load(Ordering::Relaxed) { usize::MAX } else { DETAIL_LINES };
+    for line in detail.lines().take(shown) {
+        talk(format!("  | {line}"));
+    }
+    if detail.lines().count() > shown {
+        talk("  | … (--verbose shows all of it)");
     }
     if !error.help.is_empty() {
         talk(format!("help: {}", safe(&error.help)));
@@ -70,10 +80,9 @@ pub fn line(text: impl AsRef<str>) -> Outcome<()> {
 pub fn data_to(bytes: &[u8], output: Option<&Path>) -> Outcome<()> {
     let Some(path) = output else {
         data(bytes)?;
-        if io::stdout().is_terminal() && !bytes.is_empty() && !bytes.ends_with(b"\n") {
-            talk("");
-        }
-        return Ok(());
+        // A text ends with a line end where somebody reads it; a file gets the bytes as they are.
+        let is_cut_text = !bytes.is_empty() && !bytes.ends_with(b"\n") && std::str::from_utf8(bytes).is_ok();
+        return if is_cut_text { data(b"\n") } else { Ok(()) };
     };
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.partial", std::process::id()));

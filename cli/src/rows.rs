@@ -1,4 +1,4 @@
-//! What is printed of a result: bytes as they are, or rows of a query as a table, CSV or JSON lines.
+//! What is printed of a result: bytes as they are, or rows of a query as a table, CSV or JSON.
 //!
 //! The only file of the command line that names the `sql` room.
 
@@ -12,7 +12,7 @@ pub enum Format {
     Table,
     /// Comma-separated values with a header line.
     Csv,
-    /// One JSON object a line.
+    /// An array of JSON objects.
     Json,
     /// The bytes as they came (an Arrow IPC stream for a query).
     Raw,

@@ -54,6 +54,9 @@ const LICENCES: [&str; 14] = [
     "bzip2-1.0.6",
 ];
 
+const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
+const PACKAGES_BANNED: [&str; 2] = ["openssl-sys", "native-tls"];
+
 #[test]
 fn files_are_short_documented_and_well_named() {
     let mut wrong = Vec::new();
@@ -150,19 +153,26 @@ fn versions_stand_in_one_table() {
 }
 
 #[test]
-fn licences_are_those_that_we_can_keep() {
+fn dependencies_have_known_licences_and_come_from_the_registry() {
     let metadata = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--locked"])
         .current_dir(root())
         .output()
         .expect("cargo metadata");
     let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).expect("metadata is JSON");
-    let packages = metadata["packages"].as_array().expect("a list of packages");
-    let wrong: Vec<String> = packages
-        .iter()
-        .filter(|package| !is_allowed(package["license"].as_str().unwrap_or_default()))
-        .map(|package| format!("{} {}: {}", package["name"], package["version"], package["license"]))
-        .collect();
+    let mut wrong = Vec::new();
+    for package in metadata["packages"].as_array().expect("a list of packages") {
+        let name = format!("{} {}", package["name"], package["version"]);
+        if !is_allowed(package["license"].as_str().unwrap_or_default()) {
+            wrong.push(format!("{name}: licence {}", package["license"]));
+        }
+        if package["source"].as_str().is_some_and(|source| source != REGISTRY) {
+            wrong.push(format!("{name}: comes from {}", package["source"]));
+        }
+        if PACKAGES_BANNED.contains(&package["name"].as_str().unwrap_or_default()) {
+            wrong.push(format!("{name}: there is to be one TLS, and it is not this"));
+        }
+    }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 

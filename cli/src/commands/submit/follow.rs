@@ -10,21 +10,22 @@ use crossbeam::channel::{Receiver, bounded};
 use firesteel_common::event::{AppEvent, LoggedEvent, StartCause};
 use firesteel_common::id::{AppId, StageId};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io::Write;
 use std::time::Duration;
 
 /// How long the last lines are waited for when the application has ended.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// The two threads.
+/// The two threads. The channel closes when both have ended.
 pub struct Follower {
-    log_ended: Receiver<()>,
+    ended: Receiver<Infallible>,
 }
 
 /// Starts to follow an application.
 pub fn start(client: &Client, app: AppId) -> Outcome<Follower> {
-    let (sender, log_ended) = bounded(1);
-    let client_of_log = client.clone();
+    let (log, ended) = bounded(0);
+    let (progress, client_of_log) = (log.clone(), client.clone());
     spawn("log", move || {
         let mut print = |text: &str| {
             let _ = std::io::stderr().write_all(text.as_bytes());
@@ -32,17 +33,20 @@ pub fn start(client: &Client, app: AppId) -> Outcome<Follower> {
         };
         // A log that cannot be read does not matter to the application; its end is reported elsewhere.
         let _ = super::super::logs::read(&client_of_log, app, true, &mut print);
-        let _ = sender.send(());
+        drop(log);
     })?;
     let client = client.clone();
-    spawn("progress", move || drop(follow_events(&client, app)))?;
-    Ok(Follower { log_ended })
+    spawn("progress", move || {
+        let _ = follow_events(&client, app);
+        drop(progress);
+    })?;
+    Ok(Follower { ended })
 }
 
 impl Follower {
-    /// Waits for the last lines of the log.
+    /// Waits for the last lines.
     pub fn finish(self) {
-        let _ = self.log_ended.recv_timeout(LAST_LINES);
+        let _ = self.ended.recv_timeout(LAST_LINES);
     }
 }
 
