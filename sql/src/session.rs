@@ -20,6 +20,11 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
+/// Build sides that are estimated at fewer bytes are collected rather than partitioned.
+const COLLECTED_BYTES: usize = 16 * 1024 * 1024;
+/// As [`COLLECTED_BYTES`], where only rows can be estimated.
+const COLLECTED_ROWS: usize = 1024 * 1024;
+
 /// The settings that a plan and its tasks share.
 pub(crate) fn task_config() -> SessionConfig {
     let mut config =
@@ -33,6 +38,9 @@ pub(crate) fn task_config() -> SessionConfig {
 fn plan_config(partitions: usize) -> SessionConfig {
     let mut config = task_config().with_target_partitions(partitions.max(1));
     let optimizer = &mut config.options_mut().optimizer;
+    // A build side of this size is read by every task sooner than the other side is written and read again.
+    optimizer.hash_join_single_partition_threshold = COLLECTED_BYTES;
+    optimizer.hash_join_single_partition_threshold_rows = COLLECTED_ROWS;
     // The runtime balances tasks; a further exchange would only cost.
     optimizer.enable_round_robin_repartition = false;
     // A dynamic filter is filled in one process and waited for in another.
