@@ -101,3 +101,46 @@ fn documentation(attributes: &[Attribute]) -> String {
     }
     lines.join("\n").trim().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> std::result::Result<Entry, String> {
+        let mut function = syn::parse_str(text).map_err(|error| error.to_string())?;
+        Entry::of(&mut function).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn functions_are_read() {
+        let entry = read(
+            "/// Does it.\n fn go<'s>(cx: &Context<'s>, /** How. */ r#mut: Option<f64>, b: bool) -> R<u8> {}",
+        );
+        let entry = entry.unwrap_or_else(|error| Entry { name: error, doc: String::new(), args: Vec::new() });
+        assert_eq!((entry.name.as_str(), entry.doc.as_str()), ("go", "Does it."));
+        let args: Vec<_> =
+            entry.args.iter().map(|a| (a.name.as_str(), a.kind, a.optional, a.doc.as_str())).collect();
+        assert_eq!(args, [("mut", "f64", true, "How."), ("b", "bool", false, "")]);
+    }
+
+    #[test]
+    fn wrong_functions_are_told_what_is_wrong() {
+        for (text, message) in [
+            ("fn go() -> R<u8> {}", CONTEXT),
+            ("fn go(n: u64) -> R<u8> {}", CONTEXT),
+            ("fn go(&self) -> R<u8> {}", CONTEXT),
+            ("fn go(cx: &C, n: u32) -> R<u8> {}", ARGUMENT_TYPES),
+            ("fn go(cx: &C, n: Option<Option<u64>>) -> R<u8> {}", ARGUMENT_TYPES),
+            ("fn go(cx: &C, n: &str) -> R<u8> {}", ARGUMENT_TYPES),
+            ("fn go(cx: &C, (a, b): u64) -> R<u8> {}", "an argument of an entry point has a plain name"),
+            (
+                "async fn go(cx: &C) -> R<u8> {}",
+                "an entry point is not async: its actions wait by themselves",
+            ),
+            ("fn go<T>(cx: &C) -> R<T> {}", "an entry point has no generic types"),
+        ] {
+            assert_eq!(read(text).err().as_deref(), Some(message), "{text}");
+        }
+        assert!(read("fn go(cx: &C) {}").is_err_and(|error| error.contains("firesteel::Result<T>")));
+    }
+}

@@ -188,14 +188,14 @@ fn read_split<'s>(
     Ok((&lines[..whole], task.hold(Arc::new(last)), offset))
 }
 
-/// What follows from an offset on until the end of the line.
+/// What follows from an offset on until the line has ended, the (first byte of the) end included.
 fn rest_of_line(file: &dyn OpenFile, mut from: u64, line_end: LineEnd) -> Result<Vec<u8>> {
     let mut rest = Vec::new();
     loop {
         let piece = file.read(from, TAIL_BYTES)?;
         let piece = (*piece).as_ref();
         if let Some(end) = line_end.find(piece) {
-            rest.extend_from_slice(&piece[..end]);
+            rest.extend_from_slice(&piece[..=end]);
             return Ok(rest);
         }
         rest.extend_from_slice(piece);

@@ -193,7 +193,7 @@ impl<'s, K: Record<'s>, V: 's> Output<'s, (K, V)> for SampleKeys {
         let mut count = 0_u64;
         let mut sample: Vec<K> = Vec::new();
         let _ = op.run(task, split, &mut |(key, _)| {
-            if count % stride == 0 {
+            if count.is_multiple_of(stride) {
                 sample.push(key);
                 if sample.len() == 2 * wanted {
                     let mut kept = 0;
