@@ -1,5 +1,5 @@
-//! A worker with real child processes under a master that is made up here. This file has its own `main`, since
-//! the children of the worker are this program again: `executor` and `driver` are its subcommands.
+//! A worker with real child processes under a master that is made up here. This file has its own `main`,
+//! since the children of the worker are this program again: `executor` and `driver` are its subcommands.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use crossbeam::channel::{Receiver, Sender, unbounded};

@@ -1,5 +1,5 @@
-//! Connections to other workers, as the executor got them from its own: over TCP bytes come, over a unix socket
-//! the descriptors of whole blocks, which are then mapped as if they were the own worker's.
+//! Connections to other workers, as the executor got them from its own: over TCP bytes come, over a unix
+//! socket the descriptors of whole blocks, which are then mapped as if they were the own worker's.
 
 use super::answers::Answer;
 use super::flight::Peer;
@@ -49,8 +49,8 @@ impl LocalClient {
         self.requests.send(&BlockRequest { block, reducers: None }, None)
     }
 
-    /// The oldest block that was asked for and not taken; `None` if the worker does not have it. The inner error
-    /// is one of the block.
+    /// The oldest block that was asked for and not taken; `None` if the worker does not have it. The inner
+    /// error is one of the block.
     ///
     /// # Errors
     /// If the worker is gone.

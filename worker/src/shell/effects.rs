@@ -34,7 +34,8 @@ use std::time::{Duration, Instant};
 const DRIVER_GRACE: Duration = Duration::from_secs(2);
 /// How long dialling another worker may take.
 const DIAL_MAX: Duration = Duration::from_secs(3);
-/// Dials under way for one executor; more are refused, so that one that asks without end holds up nobody else.
+/// Dials under way for one executor; more are refused, so that one that asks without end holds up nobody
+/// else.
 const DIALS_MAX: u32 = 64;
 
 type Drivers = Arc<Mutex<BTreeMap<AppAttemptId, Arc<Process>>>>;

@@ -1,5 +1,6 @@
-//! Blocks for the other workers of this machine: whoever shares the run directory gets descriptors over a unix
-//! socket in it and maps them, instead of having the bytes sent. What may be read is fenced as on the data port.
+//! Blocks for the other workers of this machine: whoever shares the run directory gets descriptors over a
+//! unix socket in it and maps them, instead of having the bytes sent. What may be read is fenced as on the
+//! data port.
 
 use firesteel_common::protocol::data::{BlockReply, BlockRequest};
 use firesteel_common::protocol::hello::Role;
