@@ -35,8 +35,17 @@ pub fn config() -> SqlConfig {
 
 /// Rows of a text run as stages.
 pub fn staged(text: &str, tables: &Tables) -> (Vec<RecordBatch>, Arc<LocalRunner>) {
-    let runner = LocalRunner::new(2);
-    let rows = run_sql(text, tables, &config(), runner.clone()).unwrap();
+    staged_on(LocalRunner::new(2), text, tables, &config())
+}
+
+/// Rows of a text run as stages on this runtime, which has nothing left of it afterwards.
+pub fn staged_on(
+    runner: Arc<LocalRunner>,
+    text: &str,
+    tables: &Tables,
+    config: &SqlConfig,
+) -> (Vec<RecordBatch>, Arc<LocalRunner>) {
+    let rows = run_sql(text, tables, config, runner.clone()).unwrap();
     let reader = StreamReader::try_new(&rows[..], None).unwrap();
     assert!(runner.leaked().is_empty(), "{:?}", runner.leaked());
     assert_eq!(runner.cancelled(), 0);
@@ -113,12 +122,18 @@ fn same(a: &str, b: &str) -> bool {
     }
 }
 
-/// Runs a text both ways and compares.
+/// Runs a text both ways and compares: with four partitions, with three, and with one.
 pub fn check(text: &str, tables: &Tables) -> Arc<LocalRunner> {
-    let (mine, runner) = staged(text, tables);
     // The order of rows is promised by an `order by` of the whole query only.
     let ordered = text.rsplit(')').next().is_some_and(|end| end.contains("order by"));
-    assert_same(&mine, &plain(text, tables), ordered, text);
+    let theirs = plain(text, tables);
+    for (slots, partitions_per_slot) in [(3, 1), (1, 1)] {
+        let config = SqlConfig { partitions_per_slot };
+        let (mine, _) = staged_on(LocalRunner::new(slots), text, tables, &config);
+        assert_same(&mine, &theirs, ordered, &format!("{slots} slots: {text}"));
+    }
+    let (mine, runner) = staged(text, tables);
+    assert_same(&mine, &theirs, ordered, text);
     runner
 }
 

@@ -1,6 +1,6 @@
 //! One task at a time: cancellation, panics, and rows that are used where they lie.
 
-use crate::data::{Tables, config, table};
+use crate::data::{Tables, assert_same, config, plain, staged_on, table};
 use crate::local::LocalRunner;
 use firesteel_common::ErrorCode;
 use firesteel_common::graph::{StageKind, StageSpec};
@@ -61,4 +61,32 @@ fn bytes_that_are_no_plan_are_refused() {
     let engine = SqlEngine::new(1, 1 << 28).unwrap();
     let error = engine.run_task(Arc::new(runner.io(&stage, 0))).unwrap_err();
     assert_eq!(error.code, ErrorCode::Codec, "{error}");
+}
+
+#[test]
+fn operators_that_outgrow_their_memory_spill() {
+    let dir = tempfile::tempdir().unwrap();
+    let select =
+        "i as id, concat('a name that takes some room, ', cast(i * 7919 % 1000003 as varchar)) as name";
+    let tables: Tables = [("t".to_owned(), table(&dir, "t", select, 600_000, 3))].into();
+    let text = "select name, count(*) as n, max(id) as m from t group by name order by name";
+    let runner = LocalRunner::with_memory(2, 48 << 20);
+    let (mine, runner) = staged_on(runner, text, &tables, &config());
+    assert!(runner.metrics().spilled_bytes > 0);
+    assert_same(&mine, &plain(text, &tables), true, text);
+}
+
+#[test]
+fn dictionaries_and_nested_columns_cross_stages() {
+    let dir = tempfile::tempdir().unwrap();
+    let select = "i as id, arrow_cast(concat('d', cast(i % 13 as varchar)), 'Dictionary(Int32, Utf8)') as d, \
+                  [i % 3, i % 5] as list, named_struct('a', i % 4, 'b', cast(i % 6 as varchar)) as s";
+    let tables: Tables = [("t".to_owned(), table(&dir, "t", select, 30_000, 3))].into();
+    for text in [
+        "select d, count(*) as n from t group by d order by d",
+        "select list, s, count(*) as n, min(id) as m from t group by list, s order by m",
+        "select a.id, a.d, b.list from t a join t b on a.id = b.id order by a.id",
+    ] {
+        crate::data::check(text, &tables);
+    }
 }

@@ -54,7 +54,11 @@ struct State {
 
 impl LocalRunner {
     pub fn new(slots: u32) -> Arc<Self> {
-        let engine = SqlEngine::new(slots, 2 << 30).unwrap();
+        Self::with_memory(slots, 2 << 30)
+    }
+
+    pub fn with_memory(slots: u32, memory: u64) -> Arc<Self> {
+        let engine = SqlEngine::new(slots, memory).unwrap();
         Arc::new(Self { slots, engine, state: Mutex::default() })
     }
 
@@ -125,6 +129,7 @@ impl LocalRunner {
             let mut state = self.state.lock().unwrap();
             state.metrics.input_records += metrics.input_records;
             state.metrics.input_bytes += metrics.input_bytes;
+            state.metrics.spilled_bytes += metrics.spilled_bytes;
             match (outcome, output) {
                 (TaskOutcome::MapOutput(_), Some(output)) => outputs.push(output),
                 (TaskOutcome::Result(value), None) => {
