@@ -374,7 +374,7 @@ impl Scheduler {
             };
             match &mut app.phase {
                 Phase::Expected { .. } => {
-                    let deadline = Some(now + self.cluster.settings.recovery_grace);
+                    let deadline = Some(now + self.cluster.settings.client_grace);
                     app.phase =
                         Phase::Running(Driver { worker: Some(worker), deadline, ..Driver::default() });
                     app.run.workers.insert(worker);

@@ -87,14 +87,7 @@ impl Run {
                     Some(StageKind::ShuffleMap { reducers }) => reducers,
                     Some(StageKind::Result) | None => 0,
                 };
-                let version = self.stages.get(&input.stage).map_or(0, |parent| parent.version);
-                inputs.push(Input {
-                    stage: input.stage,
-                    unless_cached: input.unless_cached,
-                    maps,
-                    reducers,
-                    version,
-                });
+                inputs.push(Input { stage: input.stage, unless_cached: input.unless_cached, maps, reducers });
             }
             let stage = Stage::new(spec, inputs, self.first_attempt);
             for dataset in &stage.datasets {

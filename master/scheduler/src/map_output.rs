@@ -5,12 +5,14 @@
 
 use crate::app::Run;
 use crate::cluster::Cluster;
+use crate::job::Job;
 use crate::stage::{Output, Stage, TaskState};
 use firesteel_common::error::{Error, ErrorCode};
 use firesteel_common::event::{AppEvent, FetchCause, LossReason, StartCause};
 use firesteel_common::graph::ReadPattern;
 use firesteel_common::id::{StageId, TaskId, WorkerId};
 use firesteel_common::protocol::worker::{MapPlace, ToWorker};
+use std::collections::BTreeSet;
 
 /// What a reader says about an input that it could not get.
 #[derive(Debug)]
@@ -173,39 +175,25 @@ impl Run {
         }
     }
 
-    /// A repeated map task wrote something else than the first time. Readers must not mix the two: what
-    /// incomplete stages have made of the first starts anew. Where a driver has a result already, the job fails.
+    /// A repeated map task wrote something else than the first time. The two must not be mixed: all that was made
+    /// of the first starts anew. A job that has given results of it to its driver, and needs more, fails.
     pub fn roll_back_consumers(&mut self, cx: &mut Cluster, id: StageId, map: u32) {
-        let Some(stage) = self.stages.get_mut(&id) else { return };
-        stage.version += 1;
-        let version = stage.version;
-        let consumers = stage.consumers.clone();
-        for job in stage.jobs.clone() {
-            if let Some(job) = self.jobs.get_mut(&job) {
-                job.told.remove(&id);
-            }
-        }
+        let below = self.stages_below(id);
         let mut rolled_back = Vec::new();
         let mut stopped = Vec::new();
-        for consumer in consumers {
-            let Some(stage) = self.stages.get_mut(&consumer) else { continue };
-            if stage.is_map && stage.missing == 0 {
-                continue;
-            }
-            for input in stage.inputs.iter_mut().filter(|input| input.stage == id) {
-                if input.version + 1 == version {
-                    input.version = version;
-                }
-            }
-            if !stage.is_map && self.fail_delivered(cx, id, consumer) {
-                continue;
-            }
-            let kills =
-                self.roll_back(cx, consumer, |run, partition| run.reads(consumer, partition, id, map));
-            if let Some(kills) = kills {
-                rolled_back.push(consumer);
+        for stage in &below {
+            let is_direct = self.stages.get(stage).is_some_and(|s| s.inputs.iter().any(|i| i.stage == id));
+            let select = |run: &Self, partition| !is_direct || run.reads(*stage, partition, id, map);
+            if let Some(kills) = self.roll_back(cx, *stage, select) {
+                rolled_back.push(*stage);
                 stopped.extend(kills);
             }
+        }
+        for job in self.jobs.values_mut() {
+            job.told.retain(|stage| *stage != id && !below.contains(stage));
+        }
+        if rolled_back.is_empty() && !self.has_results_of(&below) {
+            return;
         }
         if !rolled_back.is_empty() {
             cx.log(self.app, AppEvent::RolledBack { stage: id, consumers: rolled_back });
@@ -215,36 +203,47 @@ impl Run {
             self.repeat(cx, *task, StartCause::RollBack);
         }
         cx.tell_kills(stopped);
+        self.replan(cx);
+        self.fail_mixed(cx, id, &below);
     }
 
-    /// Fails the jobs that have results of `consumer`, which read the first output of `id`. Says whether nobody
-    /// else wants the stage.
-    fn fail_delivered(&mut self, cx: &mut Cluster, id: StageId, consumer: StageId) -> bool {
-        let Some(stage) = self.stages.get(&consumer) else { return true };
+    /// All stages that read a stage, directly or not.
+    fn stages_below(&self, id: StageId) -> BTreeSet<StageId> {
+        let mut below = BTreeSet::new();
+        let mut stack = vec![id];
+        while let Some(next) = stack.pop() {
+            for consumer in self.stages.get(&next).map_or(&[][..], |stage| &stage.consumers) {
+                if below.insert(*consumer) {
+                    stack.push(*consumer);
+                }
+            }
+        }
+        below
+    }
+
+    fn has_results_of(&self, stages: &BTreeSet<StageId>) -> bool {
+        self.jobs.values().any(|job| has_results_of(job, stages))
+    }
+
+    /// Fails the jobs that have results of these stages, which are made of what `id` wrote first, and still need
+    /// something of them.
+    fn fail_mixed(&mut self, cx: &mut Cluster, id: StageId, below: &BTreeSet<StageId>) {
         let ordered = self.stages.get(&id).is_some_and(|stage| stage.ordered);
-        let has_results = |job: &firesteel_common::id::JobId| {
-            let wanted = self.jobs.get(job).and_then(|job| job.targets.get(&consumer));
-            wanted.is_some_and(|wanted| wanted.delivered > 0 && wanted.left > 0)
-        };
-        let failed: Vec<_> = stage.targeted_by.iter().copied().filter(has_results).collect();
-        for job in failed {
-            let message = if ordered {
-                format!(
-                    "{id} wrote other bytes when a task of it was repeated, and results made of the first ones have left the cluster"
-                )
+        let needs = |job: &Job| self.needed_now(std::iter::once(job.id)).iter().any(|s| below.contains(s));
+        let mixed = self.jobs.values().filter(|job| has_results_of(job, below) && needs(job));
+        for job in mixed.map(|job| job.id).collect::<Vec<_>>() {
+            let (what, help) = if ordered {
+                let help = "make the job's functions give the same output for the same input: no chance, no clock";
+                ("other bytes", help)
             } else {
-                format!(
-                    "{id} wrote its rows in another order when a task of it was repeated, and results made of the first order have left the cluster"
-                )
+                ("its rows in another order", "submit the job again")
             };
-            let help = if ordered {
-                "make the job's functions give the same output for the same input; nothing random, no clock"
-            } else {
-                "submit the job again"
-            };
+            let message = format!(
+                "{id} wrote {what} when a task of it was repeated, but results made of what it wrote first have left \
+                 the cluster"
+            );
             self.fail_job(cx, job, Error::new(ErrorCode::NotDeterministic, message).with_help(help));
         }
-        self.stages.get(&consumer).is_none_or(|stage| !stage.active)
     }
 
     /// Drops the selected finished outputs of a stage and stops its selected attempts, which are returned;
@@ -260,20 +259,15 @@ impl Run {
         let app = self.app;
         let stage = self.stages.get_mut(&id)?;
         let mut freed = Vec::new();
-        let mut repeated = Vec::new();
         for partition in (0..tasks).filter(|partition| selected[*partition as usize]) {
+            stage.tasks[partition as usize].is_rolled_back = true;
             let Some(output) = stage.clear_output(partition) else { continue };
-            let task = &mut stage.tasks[partition as usize];
-            task.cause = StartCause::RollBack;
+            stage.tasks[partition as usize].cause = StartCause::RollBack;
             freed.push((output.worker, TaskId { app, stage: id, partition, attempt: output.attempt }));
-            repeated.push(TaskId { app, stage: id, partition, attempt: output.attempt });
         }
         let stopped = self.stop_attempts(cx, id, |partition| selected[partition as usize]);
         let any = !freed.is_empty() || !stopped.is_empty();
         cx.tell_free_outputs(freed);
-        for task in repeated {
-            self.repeat(cx, task, StartCause::RollBack);
-        }
         any.then_some(stopped)
     }
 
@@ -287,33 +281,8 @@ impl Run {
                 .is_some_and(|reads| reads.iter().any(|range| range.maps.contains(&map))),
         })
     }
-
-    /// Before a stage is computed (further): its finished outputs must come from what its inputs are now.
-    pub fn drop_stale_outputs(&mut self, cx: &mut Cluster, id: StageId) {
-        let Some(stage) = self.stages.get(&id) else { return };
-        let version = |input: StageId| self.stages.get(&input).map_or(0, |parent| parent.version);
-        let stale: Vec<StageId> =
-            stage.inputs.iter().filter(|i| i.version != version(i.stage)).map(|i| i.stage).collect();
-        if stale.is_empty() {
-            return;
-        }
-        if stage.has_outputs() {
-            self.roll_back(cx, id, |_, _| true);
-            for input in &stale {
-                cx.log(self.app, AppEvent::RolledBack { stage: *input, consumers: vec![id] });
-            }
-        }
-        let versions: Vec<u32> = match self.stages.get(&id) {
-            Some(stage) => stage.inputs.iter().map(|input| version_of(self, input.stage)).collect(),
-            None => return,
-        };
-        let Some(stage) = self.stages.get_mut(&id) else { return };
-        for (input, version) in stage.inputs.iter_mut().zip(versions) {
-            input.version = version;
-        }
-    }
 }
 
-fn version_of(run: &Run, id: StageId) -> u32 {
-    run.stages.get(&id).map_or(0, |stage| stage.version)
+fn has_results_of(job: &Job, stages: &BTreeSet<StageId>) -> bool {
+    job.targets.iter().any(|(stage, wanted)| wanted.delivered > 0 && stages.contains(stage))
 }

@@ -50,7 +50,6 @@ impl Run {
             if cx.is_planted(PlantedBug::Recompute) && self.was_complete(id) {
                 continue;
             }
-            self.drop_stale_outputs(cx, id);
             let added = self.mark_pending(id);
             let blockers = self.unmet_inputs(id);
             stack.extend(blockers.iter().copied());

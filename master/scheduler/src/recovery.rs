@@ -122,7 +122,7 @@ impl Run {
         let fits = status.segments.len() == stage.code.reducers as usize;
         let is_idle = !matches!(state.state, TaskState::Running { .. });
         let is_right = match &state.status {
-            Some(known) => known.same_output(status) && stage.inputs.iter().all(|i| i.version == 0),
+            Some(known) => known.same_output(status) && !state.is_rolled_back,
             None => self.recovered && task.attempt < self.first_attempt,
         };
         is_missing && fits && is_idle && is_right && !stage.released

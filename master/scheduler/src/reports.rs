@@ -144,6 +144,7 @@ impl Run {
     ) {
         let Some(stage) = self.stages.get_mut(&task.stage) else { return };
         stage.set_output(task.partition, Output { worker, attempt: task.attempt });
+        stage.tasks[task.partition as usize].is_rolled_back = false;
         let earlier = stage.tasks[task.partition as usize].status.replace(status);
         let now = stage.tasks[task.partition as usize].status.as_ref();
         let differs = earlier.as_ref().zip(now).is_some_and(|(earlier, now)| !earlier.same_output(now));

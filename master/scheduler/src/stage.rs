@@ -60,6 +60,8 @@ pub(crate) struct Task {
     pub output: Option<Output>,
     /// For a map task: what its last successful attempt wrote. Stays when the output is lost.
     pub status: Option<MapStatus>,
+    /// Whether an input has changed since `status` was reported, so that no output of then may be used.
+    pub is_rolled_back: bool,
     pub trouble: Option<Box<Trouble>>,
 }
 
@@ -80,8 +82,6 @@ pub(crate) struct Input {
     pub unless_cached: Option<DatasetId>,
     pub maps: u32,
     pub reducers: u32,
-    /// The [`Stage::version`] of it that the finished tasks have read.
-    pub version: u32,
 }
 
 /// See the module.
@@ -126,8 +126,6 @@ pub(crate) struct Stage {
     pub waiters: BTreeSet<(StageId, u32)>,
     /// Workers that hold large results of it.
     pub result_holders: BTreeSet<WorkerId>,
-    /// How often a repeated task wrote something else.
-    pub version: u32,
     /// Whether the driver refers to it no longer.
     pub released: bool,
 }
@@ -145,6 +143,7 @@ impl Stage {
             cause: StartCause::First,
             output: None,
             status: None,
+            is_rolled_back: false,
             trouble: None,
         };
         let code = StageCode {
@@ -181,7 +180,6 @@ impl Stage {
             changed: BTreeSet::new(),
             waiters: BTreeSet::new(),
             result_holders: BTreeSet::new(),
-            version: 0,
             released: false,
         }
     }
