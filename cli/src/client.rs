@@ -28,10 +28,22 @@ const MESSAGE_BYTES_MAX: u64 = 64 << 20;
 #[derive(Clone, Debug, Default, Args)]
 pub struct ConnectArgs {
     /// The master's HTTP address, such as http://127.0.0.1:7070; found by itself on this machine
-    #[arg(long, value_name = "URL", env = "FIRESTEEL_MASTER", help_heading = "Cluster")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "FIRESTEEL_MASTER",
+        hide_env_values = true,
+        help_heading = "Cluster"
+    )]
     pub master: Option<String>,
     /// The run directory of the cluster, which holds its addresses and its token
-    #[arg(long, value_name = "DIR", env = "FIRESTEEL_RUN_DIR", help_heading = "Cluster")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "FIRESTEEL_RUN_DIR",
+        hide_env_values = true,
+        help_heading = "Cluster"
+    )]
     pub run_dir: Option<PathBuf>,
     /// A file that holds the token (else FIRESTEEL_TOKEN, else the run directory's)
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]

@@ -13,7 +13,13 @@ use toml::{Table, Value};
 #[derive(Clone, Debug, Default, Args)]
 pub struct SettingsArgs {
     /// A TOML file of settings, laid over the defaults
-    #[arg(long, value_name = "FILE", env = "FIRESTEEL_CONFIG", help_heading = "Configuration")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FIRESTEEL_CONFIG",
+        hide_env_values = true,
+        help_heading = "Configuration"
+    )]
     pub config: Option<PathBuf>,
     /// One setting, such as worker.memory=512M or scheduler.heartbeat_ms=1s; wins over file and environment
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE", help_heading = "Configuration")]

@@ -17,10 +17,11 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Starts a master and workers on this machine, until Ctrl-C
 ///
-/// All of it are processes of their own, as on a real cluster. Commands of the same user find it by
-/// themselves. At the end nothing of it remains, also after a kill -9; with --run-dir, journal, plugins and
-/// event logs stay.
+/// They are processes of their own, as on a real cluster, and commands of the same
+/// user find them by themselves. At the end nothing of them remains, also after a
+/// kill -9; with --run-dir, the journal, plugins and event logs stay.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub struct LocalArgs {
     /// How many workers
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]

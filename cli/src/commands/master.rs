@@ -9,13 +9,14 @@ use std::path::PathBuf;
 
 /// Runs the master of a cluster: membership, scheduling, and the HTTP daemon
 ///
-/// Prints where it listens, and writes the same into master.json of its run directory, where workers and
-/// commands on this machine find it. The cluster secret and the token are made at the first start, readable
-/// for their owner only.
+/// Prints where it listens, and writes the same into master.json of its run
+/// directory, where workers and commands on this machine find it. The cluster
+/// secret and the token are made at the first start, readable for their owner only.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub struct MasterArgs {
     /// Where it keeps secret, token, journal, plugins and event logs
-    #[arg(long, value_name = "DIR", env = "FIRESTEEL_RUN_DIR")]
+    #[arg(long, value_name = "DIR", env = "FIRESTEEL_RUN_DIR", hide_env_values = true)]
     run_dir: Option<PathBuf>,
     /// Where workers and drivers dial, HOST:PORT; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS")]

@@ -8,17 +8,18 @@ use firesteel_net::key::Key;
 use firesteel_worker::WorkerOptions;
 use std::path::PathBuf;
 
-/// Runs a worker: it keeps blocks, and starts drivers and executors for what the master sends it
+/// Runs a worker: it keeps blocks, and starts drivers and executors
 ///
-/// It finds the master through the run directory, and dials again when the master restarts. It prints its id
-/// once the master has taken it.
+/// It finds the master through the run directory, and dials again when the master
+/// restarts. It prints its id once the master has taken it.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub struct WorkerArgs {
     /// The master's control address, HOST:PORT; else the one in the run directory
     #[arg(long, value_name = "ADDRESS")]
     master: Option<String>,
     /// The run directory; the cluster secret is read from it
-    #[arg(long, value_name = "DIR", env = "FIRESTEEL_RUN_DIR")]
+    #[arg(long, value_name = "DIR", env = "FIRESTEEL_RUN_DIR", hide_env_values = true)]
     run_dir: Option<PathBuf>,
     /// The file of the cluster secret, if it is elsewhere
     #[arg(long, value_name = "FILE")]

@@ -24,17 +24,21 @@ const AFTER_DRIVER: Duration = Duration::from_secs(5);
 
 /// Runs an entry point of a compiled job, or a SQL text, on the cluster
 ///
-/// The plugin is uploaded once; it is known by its content afterwards. What the driver and the tasks print,
-/// and how far the work is, appear on standard error; the result goes to standard output. Ctrl-C kills the
-/// application (use --no-wait for one that shall go on).
+/// The plugin is uploaded once; it is known by its content afterwards. What the
+/// driver and the tasks print, and how far the work is, appear on standard error;
+/// the result goes to standard output. Ctrl-C kills the application (use --no-wait
+/// for one that shall go on).
 ///
 /// Paths in arguments are opened by the workers: give absolute ones.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
 Examples:
-  firesteel submit libwordcount.so input=/usr/share/doc top=20
+  firesteel submit libwordcount.so --entry wordcount input=/usr/share/doc top=20
   firesteel submit --sql q.sql --table lineitem=/data/lineitem.parquet --format csv
-  app=$(firesteel submit --no-wait job.so) && firesteel result \"$app\"")]
+  app=$(firesteel submit --no-wait job.so) && firesteel result \"$app\""
+)]
 pub struct SubmitArgs {
     /// The compiled job: a shared object
     #[arg(value_name = "PLUGIN.so", required_unless_present = "sql", conflicts_with = "sql")]
