@@ -21,8 +21,8 @@ use std::sync::Arc;
 /// The exit code of a driver whose parent is gone, or that was told to stop.
 const STOPPED: i32 = 1;
 
-/// What a driver is told at birth: one frame on its standard input. The other end of the descriptor stays open as
-/// long as the parent lives; when it closes, the driver exits.
+/// What a driver is told at birth: one frame on its standard input. The other end of the descriptor stays
+/// open as long as the parent lives; when it closes, the driver exits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DriverSetup {
     /// The address of the master, `host:port`.

@@ -1,13 +1,15 @@
 //! The waist between a plugin and its host, version 1: bytes and function tables, nothing else.
 //!
-//! Both sides may come from different compilers. What crosses is `repr(C)`; no ownership of memory crosses (what
-//! is handed over is copied, or leased and given back); no panic crosses. A table starts with its size, functions
-//! are only ever appended, and a host or plugin that finds a table too short answers `UNSUPPORTED` for what is
-//! missing. Structured values (`JobSpec`, `JobEvent`, …) cross as bytes of
+//! Both sides may come from different compilers. What crosses is `repr(C)`; no ownership of memory crosses
+//! (what is handed over is copied, or leased and given back); no panic crosses. A table starts with its size,
+//! functions are only ever appended, and a host or plugin that finds a table too short answers `UNSUPPORTED`
+//! for what is missing. Structured values (`JobSpec`, `JobEvent`, …) cross as bytes of
 //! [`firesteel_common::protocol::codec`]; their forms belong to the version of the ABI.
 //!
 //! Here are only the shapes. The host's side is in `worker`, the plugin's side in [`crate::guest`].
 
+// SAFETY: nothing is done here. The types say `unsafe` so that whoever calls such a function proves that its
+// pointers are what the documentation of the function says.
 use std::ffi::c_void;
 
 pub use firesteel_common::plugin::ABI_VERSION;
@@ -139,8 +141,8 @@ pub enum Metric {
     WrittenRecords = 5,
 }
 
-/// What the host can do for a task (first part) and for a driver (second part). A function that has no meaning
-/// for its context, or that the host does not have, answers `UNSUPPORTED`.
+/// What the host can do for a task (first part) and for a driver (second part). A function that has no
+/// meaning for its context, or that the host does not have, answers `UNSUPPORTED`.
 ///
 /// Functions of a task's context are called from one thread at a time, those of a driver's from any.
 #[repr(C)]
@@ -196,8 +198,8 @@ pub struct HostTable {
     pub map_finish: unsafe extern "C" fn(Ctx, Bytes) -> i32,
     /// A cached partition (dataset, partition); [`STATUS_END`] if it is nowhere.
     pub cached: unsafe extern "C" fn(Ctx, u32, u32, *mut SegmentView) -> i32,
-    /// Stores a cached partition (dataset, partition, type tag, records, payload); [`STATUS_END`] if there is no
-    /// room.
+    /// Stores a cached partition (dataset, partition, type tag, records, payload); [`STATUS_END`] if there is
+    /// no room.
     pub store: unsafe extern "C" fn(Ctx, u32, u32, u64, u64, Bytes) -> i32,
     /// Asks for execution memory; answers how many bytes are granted.
     pub acquire_memory: unsafe extern "C" fn(Ctx, u64) -> u64,
@@ -242,8 +244,8 @@ pub struct HostTable {
     pub slots: unsafe extern "C" fn(Ctx) -> u32,
     /// Checks that an output directory is free and makes it.
     pub output_prepare: unsafe extern "C" fn(Ctx, Bytes) -> i32,
-    /// Makes the files of the winning attempts visible: directory, bytes of a `Vec<(String, u32)>` (file name,
-    /// attempt).
+    /// Makes the files of the winning attempts visible: directory, bytes of a `Vec<(String, u32)>` (file
+    /// name, attempt).
     pub output_commit: unsafe extern "C" fn(Ctx, Bytes, Bytes) -> i32,
     /// Runs a SQL text: its rows as an Arrow IPC stream.
     pub query: unsafe extern "C" fn(Ctx, Bytes, *mut Lease) -> i32,
@@ -268,6 +270,6 @@ pub struct PluginTable {
 /// The function behind [`PLUGIN_SYMBOL`].
 pub type PluginEntry = unsafe extern "C" fn() -> *const PluginTable;
 
-/// The function behind the symbol of an entry point: runs it in the driver of the context, with its arguments as
-/// bytes of [`firesteel_common::plugin::Args`].
+/// The function behind the symbol of an entry point: runs it in the driver of the context, with its arguments
+/// as bytes of [`firesteel_common::plugin::Args`].
 pub type EntryShim = unsafe extern "C" fn(*const HostTable, Ctx, Bytes) -> i32;

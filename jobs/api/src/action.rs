@@ -71,8 +71,8 @@ impl<'s, Op: Operator<'s>> Rdd<'s, Op> {
         Ok(sum)
     }
 
-    /// Calls a function once for each partition, with its number and all its records. It may be called again for
-    /// a partition whose task is repeated.
+    /// Calls a function once for each partition, with its number and all its records. It may be called again
+    /// for a partition whose task is repeated.
     ///
     /// # Errors
     /// What the job failed with.
@@ -85,8 +85,9 @@ impl<'s, Op: Operator<'s>> Rdd<'s, Op> {
         self.driver.run("foreach_partition", &self.op, output, |_, _| Ok(()))
     }
 
-    /// Writes each record as a line of text, one file `part-00000` for each partition, into a directory that must
-    /// not exist. The files appear when all are complete, those of one attempt at each partition; then `_SUCCESS`.
+    /// Writes each record as a line of text, one file `part-00000` for each partition, into a directory that
+    /// must not exist. The files appear when all are complete, those of one attempt at each partition; then
+    /// `_SUCCESS`.
     ///
     /// # Errors
     /// `OUTPUT_EXISTS`, `OUTPUT_NOT_WRITABLE`, or what the job failed with.

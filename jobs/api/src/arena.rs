@@ -1,5 +1,5 @@
-//! What keeps bytes in place for the time of a task, so that records may borrow from them. No unsafe code: the
-//! shelves only grow, and what stands on them is never moved.
+//! What keeps bytes in place for the time of a task, so that records may borrow from them. No unsafe code:
+//! the shelves only grow, and what stands on them is never moved.
 
 use std::cell::{Cell, OnceCell};
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! The code of a task as a number: the distance of a monomorphised function from one fixed function of the same
-//! shared object. Driver and executor load the same object (its content hash says so), at different addresses.
+//! The code of a task as a number: the distance of a monomorphised function from one fixed function of the
+//! same shared object. Driver and executor load the same object (its content hash says so), at different
+//! addresses.
 
 #![expect(unsafe_code, reason = "a checked address becomes a function pointer; the proof stands beside it")]
 
@@ -23,7 +24,8 @@ pub extern "C" fn anchor() {}
 /// A type of function pointers that may be named by their offsets.
 ///
 /// # Safety
-/// `from_address` of what `address` gave, in a process that has the same object loaded, must give the function.
+/// `from_address` of what `address` gave, in a process that has the same object loaded, must give the
+/// function.
 pub unsafe trait Pointer: Copy {
     /// Where the function lies.
     fn address(self) -> usize;
@@ -70,9 +72,10 @@ impl<P: Pointer> Code<P> {
 
     /// The function.
     pub fn get(&self) -> P {
-        // SAFETY: the address comes from `of`, or from an offset that a driver made by `of` in the same object
-        // (the object is named by its content hash) for the same `P`: the operator that carries this value is
-        // decoded as the very type that it was encoded as. The offset was checked to lie in the executable part.
+        // SAFETY: the address comes from `of`, or from an offset that a driver made by `of` in the same
+        // object (the object is named by its content hash) for the same `P`: the operator that carries this
+        // value is decoded as the very type that it was encoded as. The offset was checked to lie in the
+        // executable part.
         unsafe { P::from_address(self.address) }
     }
 }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 /// What an entry point is given.
 ///
-/// `'s` is as long as the bytes that a task reads lie in place: records may borrow from them (`&'s str`). It is
-/// invariant and open, so that no record can be taken out of its task.
+/// `'s` is as long as the bytes that a task reads lie in place: records may borrow from them (`&'s str`). It
+/// is invariant and open, so that no record can be taken out of its task.
 pub struct Context<'s> {
     driver: Arc<Driver>,
     brand: PhantomData<fn(&'s ()) -> &'s ()>,
@@ -46,9 +46,9 @@ impl<'s> Context<'s> {
         Rdd::new(&self.driver, Numbers { start, step: 1, count, partitions })
     }
 
-    /// The lines of text files, without their ends: of a file, of the files of a directory, of those that match a
-    /// pattern (`*`, `?`, `[…]`), of several of these with commas between them. Files that end in `.gz` are
-    /// unpacked. A line ends with a line feed, a carriage return, or both.
+    /// The lines of text files, without their ends: of a file, of the files of a directory, of those that
+    /// match a pattern (`*`, `?`, `[…]`), of several of these with commas between them. Files that end in
+    /// `.gz` are unpacked. A line ends with a line feed, a carriage return, or both.
     ///
     /// # Errors
     /// `INPUT_NOT_READABLE` if there is no such file. A file that is not UTF-8 fails the job with this code.
@@ -65,8 +65,8 @@ impl<'s> Context<'s> {
         Ok(Rdd::new(&self.driver, TextLines { blocks }))
     }
 
-    /// The text of files in blocks of whole lines, as they lie in the file, ends included; here only a line feed
-    /// ends a line. For jobs that look at the text with their own eyes, as a word count does.
+    /// The text of files in blocks of whole lines, as they lie in the file, ends included; here only a line
+    /// feed ends a line. For jobs that look at the text with their own eyes, as a word count does.
     ///
     /// # Errors
     /// As [`Context::text_file`].

@@ -94,7 +94,8 @@ impl Driver {
         self.runner.release(stages, datasets);
     }
 
-    /// Runs a job over all partitions of a chain. `on_value` gets each partition with its value, as they come.
+    /// Runs a job over all partitions of a chain. `on_value` gets each partition with its value, as they
+    /// come.
     ///
     /// # Errors
     /// What the job or `on_value` failed with.
@@ -109,8 +110,8 @@ impl Driver {
         self.run_part(name, op, &stage, Some(spec), None, on_value)
     }
 
-    /// Runs jobs over more and more partitions, from the first on, until `on_part` has enough. It gets the values
-    /// of some further partitions in their order.
+    /// Runs jobs over more and more partitions, from the first on, until `on_part` has enough. It gets the
+    /// values of some further partitions in their order.
     ///
     /// # Errors
     /// What a job or `on_part` failed with.

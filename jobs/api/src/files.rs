@@ -1,4 +1,5 @@
-//! What a plugin asks of its host beside the task and the jobs: files to read, files to write, SQL, log lines.
+//! What a plugin asks of its host beside the task and the jobs: files to read, files to write, SQL, log
+//! lines.
 
 use crate::arena::Owner;
 use firesteel_common::{Payload, Result};

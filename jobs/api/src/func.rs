@@ -26,10 +26,11 @@ impl<F: Copy + Send + Sync> Func<F> {
     #[inline(always)]
     pub fn get(&self) -> F {
         const { Self::CAPTURES_NOTHING };
-        // SAFETY: F has no bytes, so any aligned pointer may be read as one. F is inhabited: a `Func<F>` is made by `new`
-        // from a value, here or in the driver that runs the same shared object and named this very function.
-        // F is Copy, Send and Sync, so one more copy, on another thread or in another process, breaks no promise
-        // of a type that counts its values; a reference among its captures would have a size.
+        // SAFETY: F has no bytes, so any aligned pointer may be read as one. F is inhabited: a `Func<F>` is
+        // made by `new` from a value, here or in the driver that runs the same shared object and named this
+        // very function. F is Copy, Send and Sync, so one more copy, on another thread or in another process,
+        // breaks no promise of a type that counts its values; a reference among its captures would have a
+        // size.
         unsafe { NonNull::<F>::dangling().read() }
     }
 }

@@ -33,7 +33,8 @@ impl Digest {
         if len < 16 {
             let (first, _) = bytes.split_first_chunk::<8>().unwrap_or((&[0; 8], bytes));
             let (_, last) = bytes.split_last_chunk::<8>().unwrap_or((bytes, &[0; 8]));
-            // The last eight bytes overlap the first ones; what is left after the shift are those from the ninth.
+            // The last eight bytes overlap the first ones; what is left after the shift are those from the
+            // ninth.
             let rest = u64::from_le_bytes(*last).checked_shr(8 * (16 - len as u32)).unwrap_or(0);
             return Self { low: u64::from_le_bytes(*first), high: rest | (len as u64) << 56 };
         }

@@ -9,9 +9,9 @@
 //! }
 //! ```
 //!
-//! [`Context`] begins datasets, [`Rdd`] transforms them and has the actions. Closures capture nothing: they ship
-//! as their type. Records may borrow from what a task reads (`&str`), and cross a shuffle or the way to the driver
-//! if they are a [`Record`]; keys are a [`Key`].
+//! [`Context`] begins datasets, [`Rdd`] transforms them and has the actions. Closures capture nothing: they
+//! ship as their type. Records may borrow from what a task reads (`&str`), and cross a shuffle or the way to
+//! the driver if they are a [`Record`]; keys are a [`Key`].
 //!
 //! What is *not* here: files, sockets, threads, any async runtime. They are the host's, behind [`abi`].
 #![warn(missing_docs)]

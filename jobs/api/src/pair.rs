@@ -82,8 +82,8 @@ impl<'s, K: Key<'s>, V: 's, Op: Operator<'s, Item = (K, V)>> Rdd<'s, Op> {
 }
 
 impl<'s, K: Key<'s>, V: Record<'s>, Op: Operator<'s, Item = (K, V)>> Rdd<'s, Op> {
-    /// One value for each key: `add` adds the second value to the first. It must not matter in which order values
-    /// are added.
+    /// One value for each key: `add` adds the second value to the first. It must not matter in which order
+    /// values are added.
     pub fn reduce_by_key<F>(&self, add: F) -> Rdd<'s, Reduced<'s, K, V, F>>
     where
         F: Fn(&mut V, V) + Copy + Send + Sync + 's,
@@ -99,15 +99,15 @@ impl<'s, K: Key<'s>, V: Record<'s>, Op: Operator<'s, Item = (K, V)>> Rdd<'s, Op>
         self.combine("reduce_by_key", partitions, Reduce { add: Func::new(add) })
     }
 
-    /// All values of each key, in the order of the partitions that they come from. The values of a key are held
-    /// in memory: where they can be combined, `aggregate_by_key` is better.
+    /// All values of each key, in the order of the partitions that they come from. The values of a key are
+    /// held in memory: where they can be combined, `aggregate_by_key` is better.
     pub fn group_by_key(&self) -> Rdd<'s, Grouped<'s, K, V>> {
         let shuffle = self.hash_shuffle("group_by_key", self.default_parallelism());
         self.then(Grouped { read: ShuffleRead::new(shuffle), pair: PhantomData })
     }
 
-    /// The same records in so many partitions, equal keys in the same one. Joins of datasets that are partitioned
-    /// alike need no shuffle.
+    /// The same records in so many partitions, equal keys in the same one. Joins of datasets that are
+    /// partitioned alike need no shuffle.
     pub fn partition_by(&self, partitions: u32) -> Rdd<'s, Shuffled<'s, (K, V)>> {
         let reducers = partitions.max(1);
         let shuffle = self.hash_shuffle("partition_by", reducers);
@@ -154,8 +154,8 @@ impl<'s, K: Key<'s>, V: Record<'s>, Op: Operator<'s, Item = (K, V)>> Rdd<'s, Op>
         self.then(CoGrouped { sides: self.sides(other) })
     }
 
-    /// Each pair of values that have the same key. This dataset's partitions are held in memory, one at a time:
-    /// it had better be the smaller one.
+    /// Each pair of values that have the same key. This dataset's partitions are held in memory, one at a
+    /// time: it had better be the smaller one.
     pub fn join<W, Other>(&self, other: &Rdd<'s, Other>) -> Rdd<'s, Joined<'s, K, V, W>>
     where
         V: Clone,

@@ -17,8 +17,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How the records of a keyed dataset lie over its partitions. Equal partitioners put equal keys into partitions
-/// of the same number.
+/// How the records of a keyed dataset lie over its partitions. Equal partitioners put equal keys into
+/// partitions of the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Partitioner {
     /// By [`crate::key::Digest::partition`].
@@ -76,7 +76,8 @@ impl Needs {
     }
 }
 
-/// A stage that writes a shuffle, while somebody may still read it. Dropping the last handle frees its output.
+/// A stage that writes a shuffle, while somebody may still read it. Dropping the last handle frees its
+/// output.
 pub struct Shuffle<'s> {
     /// The stage.
     pub id: StageId,
@@ -120,7 +121,8 @@ impl Drop for Shuffle<'_> {
     }
 }
 
-/// The number of a cached dataset, while somebody may still read it. Dropping the last handle frees its blocks.
+/// The number of a cached dataset, while somebody may still read it. Dropping the last handle frees its
+/// blocks.
 pub struct Dataset {
     /// The dataset.
     pub id: DatasetId,

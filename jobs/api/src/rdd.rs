@@ -1,5 +1,5 @@
-//! Datasets and what makes one of another. Everything here is lazy; `action.rs` has what starts jobs, `pair.rs`
-//! what needs keys.
+//! Datasets and what makes one of another. Everything here is lazy; `action.rs` has what starts jobs,
+//! `pair.rs` what needs keys.
 
 use crate::combine::KeepFirst;
 use crate::driver::Driver;
@@ -22,7 +22,8 @@ use std::sync::Arc;
 
 /// A dataset in partitions, as the recipe that makes it. Cloning is cheap; nothing runs before an action.
 ///
-/// Closures capture nothing (the compiler says so when they do); what they need is passed to the `_with` forms.
+/// Closures capture nothing (the compiler says so when they do); what they need is passed to the `_with`
+/// forms.
 pub struct Rdd<'s, Op> {
     pub(crate) driver: Arc<Driver>,
     pub(crate) op: Op,
@@ -174,8 +175,8 @@ impl<'s, T: Record<'s>, Op: Operator<'s, Item = T>> Rdd<'s, Op> {
         self.then(Shuffled { read: ShuffleRead::new(shuffle), partitioner: None, record: PhantomData })
     }
 
-    /// The same dataset, whose partitions are kept in memory where they are first made, as long as there is room.
-    /// A partition that is gone is made again. Dropping the last clone frees them.
+    /// The same dataset, whose partitions are kept in memory where they are first made, as long as there is
+    /// room. A partition that is gone is made again. Dropping the last clone frees them.
     pub fn cache(&self) -> Rdd<'s, Cached<'s, T>> {
         self.then(Cached::new(Dataset::new(&self.driver), Erased::new(self.op.clone())))
     }

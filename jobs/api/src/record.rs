@@ -1,7 +1,7 @@
 //! Records: what crosses a shuffle, a cache or the way to the driver, and how it is written there.
 //!
-//! Whole numbers are varints, text is its length and its bytes. A record may borrow (`&'s str`): it lies in the
-//! segment that it was read from, which stays in place for the time of the task.
+//! Whole numbers are varints, text is its length and its bytes. A record may borrow (`&'s str`): it lies in
+//! the segment that it was read from, which stays in place for the time of the task.
 
 use firesteel_common::{Error, ErrorCode, Result};
 
@@ -96,8 +96,8 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// A record. Implemented for numbers, text, bytes, tuples, `Option`, `Vec`, arrays; for your own serde types by
-/// [`crate::record!`], or [`crate::key!`] if they are keys too.
+/// A record. Implemented for numbers, text, bytes, tuples, `Option`, `Vec`, arrays; for your own serde types
+/// by [`crate::record!`], or [`crate::key!`] if they are keys too.
 pub trait Record<'s>: Sized + Send + 's {
     /// The same record without borrowed parts, as the driver gets it.
     type Owned: for<'x> Record<'x, Owned = Self::Owned> + 'static;

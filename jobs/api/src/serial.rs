@@ -1,5 +1,5 @@
-//! Serde types as bytes inside records. The only file here that names bincode; programs and splits of tasks use
-//! the codec of the protocol.
+//! Serde types as bytes inside records. The only file here that names bincode; programs and splits of tasks
+//! use the codec of the protocol.
 
 use firesteel_common::{Error, ErrorCode, Result};
 use serde::Serialize;

@@ -57,7 +57,8 @@ impl AsRef<[u8]> for SegmentBytes {
     }
 }
 
-/// A part of a shuffle or a cached block: where it lies for the time of the task, and how many records it has.
+/// A part of a shuffle or a cached block: where it lies for the time of the task, and how many records it
+/// has.
 pub struct Held<'s> {
     /// The records.
     pub payload: &'s [u8],
@@ -102,8 +103,8 @@ impl<'s> Task<'s> {
         Ok(())
     }
 
-    /// The `at`-th segment that a shuffle wrote for a reducer; they come in the order of the map partitions. The
-    /// type of its records is checked.
+    /// The `at`-th segment that a shuffle wrote for a reducer; they come in the order of the map partitions.
+    /// The type of its records is checked.
     ///
     /// # Errors
     /// What the runtime fails with, `BLOCK_CORRUPT` if its records are of another type.

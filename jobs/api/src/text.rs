@@ -1,7 +1,7 @@
 //! Cutting text fast.
 
-/// The words of a text: what stands between blanks and line feeds, and nothing else. A tab, a carriage return or
-/// a comma is part of a word, as for `tr -s ' ' '\n'`.
+/// The words of a text: what stands between blanks and line feeds, and nothing else. A tab, a carriage return
+/// or a comma is part of a word, as for `tr -s ' ' '\n'`.
 pub fn words(text: &str) -> Words<'_> {
     Words { text, start: 0, base: 0, ends: 0, next: 0 }
 }
@@ -19,8 +19,8 @@ pub struct Words<'a> {
     next: usize,
 }
 
-/// A bit for each of 64 bytes that is a blank or a line feed. The compiler makes vector instructions of the first
-/// loop; a multiplication gathers the lowest bits of eight bytes.
+/// A bit for each of 64 bytes that is a blank or a line feed. The compiler makes vector instructions of the
+/// first loop; a multiplication gathers the lowest bits of eight bytes.
 #[inline(always)]
 fn separators(bytes: &[u8; 64]) -> u64 {
     let mut found = [0_u8; 64];

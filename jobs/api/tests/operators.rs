@@ -4,6 +4,7 @@
 
 use firesteel::testing::{LocalRunner, run, run_on};
 use firesteel::{Context, ErrorCode, Result};
+use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 type Pairs = Vec<(String, i64)>;
 
 fn pairs() -> impl Strategy<Value = Pairs> {
-    prop::collection::vec(("[a-c]{0,2}|[a-z]{14,18}", -5_i64..5), 0..60)
+    vec(("[a-c]{0,2}|[a-z]{14,18}", -5_i64..5), 0..60)
 }
 
 fn sorted<T: Ord>(mut records: Vec<T>) -> Vec<T> {
@@ -45,7 +46,7 @@ proptest! {
     })]
 
     #[test]
-    fn narrow_operators(values in prop::collection::vec(-100_i64..100, 0..50), parts in 1_usize..6, by in 1_i64..9) {
+    fn narrow_operators(values in vec(-100_i64..100, 0..50), parts in 1_usize..6, by in 1_i64..9) {
         let (mapped, kept, flat, parted) = clean(|cx| {
             let numbers = cx.parallelize(values.clone(), parts);
             let mapped = numbers.map(|n| n * 2).map_with(by, |by, n| n + by);
@@ -65,7 +66,7 @@ proptest! {
     }
 
     #[test]
-    fn shapes(left in prop::collection::vec(any::<u32>(), 0..40), right in prop::collection::vec(any::<u32>(), 0..40),
+    fn shapes(left in vec(any::<u32>(), 0..40), right in vec(any::<u32>(), 0..40),
               parts in 1_usize..5, wanted in 1_u32..7) {
         let (union, counts, spread, erased) = clean(|cx| {
             let a = cx.parallelize(left.clone(), parts);
@@ -137,7 +138,8 @@ proptest! {
             model.extend(right.iter().filter(|(k, _)| k == key).map(|(_, y)| (key.clone(), (*x, *y))));
         }
         prop_assert_eq!(sorted(joined), sorted(model));
-        let model = left.iter().filter_map(|(key, x)| Some((key.clone(), x * r.get(key)?.iter().sum::<i64>())));
+        let product = |(key, x): &(String, i64)| Some((key.clone(), x * r.get(key)?.iter().sum::<i64>()));
+        let model = left.iter().filter_map(product);
         prop_assert_eq!(sorted(narrow), sorted(model.collect()));
         let keys: BTreeSet<&String> = l.keys().chain(r.keys()).collect();
         let all = |groups: &BTreeMap<String, Vec<i64>>, key| groups.get(key).cloned().unwrap_or_default();
@@ -147,15 +149,15 @@ proptest! {
     }
 
     #[test]
-    fn sorting_is_total_and_stable(pairs in pairs(), parts in 1_usize..6, reducers in 1_u32..7, up in any::<bool>()) {
-        let found = clean(|cx| cx.parallelize(pairs.clone(), parts).sort_by_key_in(reducers, up)?.collect());
+    fn sorting_is_total_and_stable(pairs in pairs(), parts in 1_usize..6, ranges in 1_u32..7, up: bool) {
+        let found = clean(|cx| cx.parallelize(pairs.clone(), parts).sort_by_key_in(ranges, up)?.collect());
         let mut model = pairs;
         model.sort_by(|a, b| if up { a.0.cmp(&b.0) } else { b.0.cmp(&a.0) });
         prop_assert_eq!(found, model);
     }
 
     #[test]
-    fn actions(values in prop::collection::vec(any::<i32>(), 0..50), parts in 1_usize..9, wanted in 0_usize..20) {
+    fn actions(values in vec(any::<i32>(), 0..50), parts in 1_usize..9, wanted in 0_usize..20) {
         let found = clean(|cx| {
             let numbers = cx.parallelize(values.clone(), parts);
             let sum = numbers.aggregate(|| 0_i64, |sum, n| *sum += i64::from(n), |sum, other| *sum += other)?;

@@ -1,6 +1,6 @@
-//! The attribute that makes a function an entry point of a plugin. It changes nothing about the function; beside
-//! it, it writes a record for the plugin's descriptor and a shim that the host calls. What both mean is said in
-//! the crate `firesteel`, whose paths the generated code names.
+//! The attribute that makes a function an entry point of a plugin. It changes nothing about the function;
+//! beside it, it writes a record for the plugin's descriptor and a shim that the host calls. What both mean
+//! is said in the crate `firesteel`, whose paths the generated code names.
 #![warn(missing_docs)]
 
 mod record;
@@ -23,8 +23,8 @@ use signature::Entry;
 /// ) -> firesteel::Result<u64> { … }
 /// ```
 ///
-/// The first argument is the context; the others are `String`, `i64`, `u64`, `f64`, `bool`, or an `Option` of one
-/// of these, and may carry documentation. The answer is a `firesteel::Result` of something that serde can
+/// The first argument is the context; the others are `String`, `i64`, `u64`, `f64`, `bool`, or an `Option` of
+/// one of these, and may carry documentation. The answer is a `firesteel::Result` of something that serde can
 /// serialize; it is shown as JSON. A crate may have several entry points.
 #[proc_macro_attribute]
 pub fn entry(attribute: TokenStream, item: TokenStream) -> TokenStream {

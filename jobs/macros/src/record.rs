@@ -2,7 +2,8 @@
 
 use crate::signature::Entry;
 
-/// The version of the ABI that the generated shims speak. Compared with the one of `firesteel` at compile time.
+/// The version of the ABI that the generated shims speak. Compared with the one of `firesteel` at compile
+/// time.
 pub const ABI_VERSION: u32 = 1;
 
 /// The bytes of the record.

@@ -32,7 +32,8 @@ pub struct Arg {
 }
 
 impl Entry {
-    /// Reads a function, and takes the documentation of its arguments away, which the compiler would not have.
+    /// Reads a function, and takes the documentation of its arguments away, which the compiler would not
+    /// have.
     pub fn of(function: &mut ItemFn) -> Result<Self> {
         let signature = &mut function.sig;
         if let Some(token) = &signature.asyncness {

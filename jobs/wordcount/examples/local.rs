@@ -1,5 +1,5 @@
-//! Counts the words of a file in this process, on one thread, and says how long it took: for looking at the cost
-//! of the operators without a cluster. `cargo run --release -p wordcount --example local -- FILE`
+//! Counts the words of a file in this process, on one thread, and says how long it took: for looking at the
+//! cost of the operators without a cluster. `cargo run --release -p wordcount --example local -- FILE`
 
 use std::time::Instant;
 

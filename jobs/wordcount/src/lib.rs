@@ -1,5 +1,6 @@
-//! Counts words. A word is what stands between blanks and line feeds, and nothing else: the counts are those of
-//! `tr -s ' ' '\n' < input | grep . | sort | uniq -c`. Beside it there are entry points for tests and benchmarks.
+//! Counts words. A word is what stands between blanks and line feeds, and nothing else: the counts are those
+//! of `tr -s ' ' '\n' < input | grep . | sort | uniq -c`. Beside it there are entry points for tests and
+//! benchmarks.
 
 use firesteel::{Context, Result};
 use serde::{Deserialize, Serialize};

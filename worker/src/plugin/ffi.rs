@@ -172,7 +172,8 @@ functions! {
     }
     fn driver(call, out: *mut DriverView) {
         let (app, plugin, runner) = call.driver()?;
-        put(out, DriverView { app: app.app.0, app_attempt: app.attempt, slots: runner.slots(), plugin: plugin.0 });
+        let slots = runner.slots();
+        put(out, DriverView { app: app.app.0, app_attempt: app.attempt, slots, plugin: plugin.0 });
         Ok(true)
     }
     fn submit(call, job: Bytes) { call.submit(slice(job)).map(|()| true) }

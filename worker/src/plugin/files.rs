@@ -1,7 +1,8 @@
-//! The input files of plugins: what a path means, and reading parts of files into buffers that are used again.
+//! The input files of plugins: what a path means, and reading parts of files into buffers that are used
+//! again.
 //!
-//! Files are read, not mapped: a file that is cut short while it is mapped kills its reader, and reading from the
-//! page cache into warm memory costs a sixth of what a word count costs.
+//! Files are read, not mapped: a file that is cut short while it is mapped kills its reader, and reading from
+//! the page cache into warm memory costs a sixth of what a word count costs.
 
 use firesteel::files::FileInfo;
 use firesteel_common::{Error, ErrorCode, Result};
@@ -30,8 +31,8 @@ fn not_readable(path: &Path, cause: impl std::fmt::Display) -> Error {
     error.with_help("give an absolute path: jobs run in a directory of their own")
 }
 
-/// The files behind a text: paths, directories and patterns (`*`, `?`, `[a-z]`), separated by commas; sorted by
-/// path within each.
+/// The files behind a text: paths, directories and patterns (`*`, `?`, `[a-z]`), separated by commas; sorted
+/// by path within each.
 ///
 /// # Errors
 /// `INPUT_NOT_READABLE` if one of them means no file.

@@ -41,8 +41,8 @@ fn invalid(path: &Path, what: impl std::fmt::Display) -> Error {
 }
 
 impl Plugin {
-    /// Loads the shared object at `path`, whose content must have the hash `expected`. What was checked is what
-    /// is loaded, whatever becomes of the path meanwhile.
+    /// Loads the shared object at `path`, whose content must have the hash `expected`. What was checked is
+    /// what is loaded, whatever becomes of the path meanwhile.
     ///
     /// # Errors
     /// `PLUGIN_INVALID` if it is another file or not a plugin, `PLUGIN_ABI` if it has another ABI version.
@@ -57,7 +57,8 @@ impl Plugin {
         }
         let descriptor = read_descriptor(path, &bytes)?;
         let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
-        // SAFETY: the object's initialisers run. It is what the submitter wants run, in a process made for that.
+        // SAFETY: the object's initialisers run. It is what the submitter wants run, in a process made for
+        // that.
         let library = unsafe { Library::new(&opened) }.map_err(|cause| invalid(path, cause))?;
         let library = ManuallyDrop::new(library);
         let table = read_table(path, &library)?;
@@ -80,7 +81,8 @@ impl Plugin {
     pub fn run_task(&self, io: Arc<dyn TaskIo>) -> Result<TaskOutcome> {
         let is_map = io.description().reducers > 0;
         let call = Call::new(Side::Task(io));
-        // SAFETY: the table is the plugin's, ours lives for ever, and the call lives until the plugin returned.
+        // SAFETY: the table is the plugin's, ours lives for ever, and the call lives until the plugin
+        // returned.
         let status = unsafe { (self.table.run_task)(&raw const TABLE, context(&call)) };
         match call.end(status == STATUS_OK)? {
             (Some(status), None) if is_map => Ok(TaskOutcome::MapOutput(status)),
@@ -92,7 +94,8 @@ impl Plugin {
         }
     }
 
-    /// Runs the entry point named `entry` (the only one if the name is empty) on this thread. Its answer is JSON.
+    /// Runs the entry point named `entry` (the only one if the name is empty) on this thread. Its answer is
+    /// JSON.
     ///
     /// # Errors
     /// What the job's code failed with, `PANICKED`, `ENTRY_NOT_FOUND`, `BAD_ARGUMENT`.

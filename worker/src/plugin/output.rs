@@ -1,8 +1,8 @@
 //! Output files: written where nobody looks, made visible by one rename each.
 //!
-//! An attempt writes `DIR/_temporary/<application attempt>/<name>.<attempt>`. The driver, which hears of exactly
-//! one successful attempt for each partition, renames those files into place, removes the rest, and writes
-//! `_SUCCESS`.
+//! An attempt writes `DIR/_temporary/<application attempt>/<name>.<attempt>`. The driver, which hears of
+//! exactly one successful attempt for each partition, renames those files into place, removes the rest, and
+//! writes `_SUCCESS`.
 
 use firesteel_common::id::{AppAttemptId, TaskId};
 use firesteel_common::{Error, ErrorCode, Result};
@@ -34,8 +34,8 @@ fn checked(name: &str) -> Result<&str> {
     plain.then_some(name).ok_or_else(wrong)
 }
 
-/// Makes an output directory ready for an application attempt. What earlier attempts of the same application left
-/// unfinished is removed.
+/// Makes an output directory ready for an application attempt. What earlier attempts of the same application
+/// left unfinished is removed.
 ///
 /// # Errors
 /// `OUTPUT_EXISTS` if there is anything else in it, `OUTPUT_NOT_WRITABLE`.
@@ -147,7 +147,8 @@ pub fn commit(dir: &str, app: AppAttemptId, winners: &[(String, u32)]) -> Result
 /// Removes what an application attempt has prepared and not committed.
 pub fn abandon(dir: &str, app: AppAttemptId) {
     let dir = Path::new(dir);
-    // Nothing depends on it: what is left is taken over by the application's next attempt, or told to the user.
+    // Nothing depends on it: what is left is taken over by the application's next attempt, or told to the
+    // user.
     let _ = fs::remove_dir_all(temporary(dir, app));
     let _ = fs::remove_dir(dir.join(TEMPORARY));
     let _ = fs::remove_dir(dir);

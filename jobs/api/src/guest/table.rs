@@ -84,8 +84,8 @@ impl Guest {
     /// The host behind a table.
     ///
     /// # Safety
-    /// `table` must point to a host's table and `ctx` must be its context, both as the ABI says, for as long as
-    /// the value and what comes from it are used.
+    /// `table` must point to a host's table and `ctx` must be its context, both as the ABI says, for as long
+    /// as the value and what comes from it are used.
     pub unsafe fn new(table: *const HostTable, ctx: Ctx) -> Option<Self> {
         // SAFETY: the first fields of every version of the table are its size and its version.
         let size = unsafe { (&raw const (*table).size).read() };

@@ -1,5 +1,5 @@
-//! Chains whose type is forgotten, as one boxes an iterator: for loops that rebuild their dataset, for the sides
-//! of a join, and for what is cached. Records are handed over in batches.
+//! Chains whose type is forgotten, as one boxes an iterator: for loops that rebuild their dataset, for the
+//! sides of a join, and for what is cached. Records are handed over in batches.
 
 use crate::code::{BatchFn, Code};
 use crate::operator::{ENOUGH, Flow, MORE, Operator};

@@ -1,5 +1,5 @@
-//! Readers of shuffles. What was before the shuffle has no part in their types: a loop may rebuild its dataset
-//! in each turn.
+//! Readers of shuffles. What was before the shuffle has no part in their types: a loop may rebuild its
+//! dataset in each turn.
 
 use crate::combine::Combine;
 use crate::key::Key;

@@ -30,7 +30,8 @@ pub struct TextSplit {
     pub end: u64,
 }
 
-/// Cuts files into splits of at most [`SPLIT_BYTES`], and into at least `at_least` of them where they allow it.
+/// Cuts files into splits of at most [`SPLIT_BYTES`], and into at least `at_least` of them where they allow
+/// it.
 pub fn cut(files: &[FileInfo], at_least: u64) -> Vec<TextSplit> {
     let total: u64 = files.iter().map(|file| file.bytes).sum();
     let goal = total.div_ceil(at_least.max(1)).clamp(1, SPLIT_BYTES);
@@ -159,8 +160,8 @@ fn checked<'s>(bytes: &'s [u8], split: &TextSplit, offset: u64) -> Result<&'s st
     })
 }
 
-/// The lines that begin in a split: those that end in it, the last one if it ends beyond, and the offset of the
-/// first.
+/// The lines that begin in a split: those that end in it, the last one if it ends beyond, and the offset of
+/// the first.
 fn read_split<'s>(
     task: &Task<'s>,
     split: &TextSplit,

@@ -176,7 +176,8 @@ where
     }
 }
 
-/// A sample of a partition for the bounds of ranges: how many records it has, and some of them, evenly spaced.
+/// A sample of a partition for the bounds of ranges: how many records it has, and some of them, evenly
+/// spaced.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct SampleKeys {
     /// How many, at most twice as many.

@@ -12,8 +12,8 @@ use std::io::Write;
 /// How many bytes are gathered before they are written.
 const BUFFER: usize = 256 * 1024;
 
-/// One line for each record, into the file of the partition. Its value is the attempt that wrote it, so that the
-/// driver can make exactly that one visible.
+/// One line for each record, into the file of the partition. Its value is the attempt that wrote it, so that
+/// the driver can make exactly that one visible.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct SaveText {
     /// The output directory.

@@ -101,7 +101,8 @@ impl<'s, K: Key<'s>, V: Record<'s>> Output<'s, (K, V)> for HashWrite {
     }
 }
 
-/// Deals records out in turns. Where it begins depends on the partition alone, so a repeated task deals the same.
+/// Deals records out in turns. Where it begins depends on the partition alone, so a repeated task deals the
+/// same.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct RoundRobinWrite {
     /// How many reducers there are.
