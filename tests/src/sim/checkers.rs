@@ -1,4 +1,5 @@
-//! What is demanded of a run: the right outcome for every application, exactly once, and nothing left at the end.
+//! What is demanded of a run: the right outcome for every application, exactly once, and nothing left at the
+//! end.
 
 use super::trace::say;
 use super::world::World;
@@ -34,7 +35,7 @@ impl World {
                         ErrorCode::TaskRetriesExhausted => program.poison,
                         ErrorCode::NotDeterministic | ErrorCode::StageRetriesExhausted => program.unordered,
                         // A large result went with its worker before the driver could fetch it.
-                        ErrorCode::BlockMissing => true,
+                        ErrorCode::BlockMissing => program.large,
                         _ => false,
                     };
                 (!allowed).then(|| format!("failed, although nothing was done to it: {error}"))

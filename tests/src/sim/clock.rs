@@ -75,8 +75,8 @@ impl<T> Ord for Entry<T> {
     }
 }
 
-/// Virtual time in microseconds, and what will happen when. What is due at the same time happens in the order in
-/// which it was planned.
+/// Virtual time in microseconds, and what will happen when. What is due at the same time happens in the order
+/// in which it was planned.
 pub(crate) struct Clock<T> {
     now: u64,
     planned: u64,

@@ -271,22 +271,23 @@ impl World {
     fn check_complete(&mut self, life: u64, id: JobId) {
         let Some(driver) = self.drivers.get(&life) else { return };
         let Some(job) = driver.jobs.get(&id) else { return };
-        let mut all = Content::default();
-        let mut missing = None;
+        let (mut missing, mut mixed) = (None, None);
         for target in &job.spec.targets {
             let Some(stage) = driver.program.stages.get(&target.stage) else { continue };
             if stage.kind != StageKind::Result {
                 continue;
             }
+            let mut answer = Content::default();
             for partition in wanted(target, stage) {
                 let key = (id, target.stage, partition);
                 match driver.results.get(&key) {
-                    Some(content) => all.depend_on(content),
+                    Some(content) => answer.depend_on(content),
                     None if driver.unfetched.iter().any(|(of, ..)| *of == key) => {}
                     None if driver.outcome.is_some() => {}
                     None => missing = Some(key),
                 }
             }
+            mixed = mixed.or(answer.mixed.then_some(target.stage));
         }
         let app = driver.app;
         if let Some((_, stage, partition)) = missing {
@@ -294,8 +295,8 @@ impl World {
                 "lost: {id} of {app} finished without the result of {stage} partition {partition}"
             ));
         }
-        if all.mixed {
-            self.fail(format!("wrong: {id} of {app} mixes two truths of an unordered stage"));
+        if let Some(stage) = mixed {
+            self.fail(format!("wrong: {stage} of {id} of {app} mixes two truths of an unordered stage"));
         }
     }
 
@@ -349,8 +350,8 @@ impl DriverProcess {
         messages
     }
 
-    /// A job as it is told to a master that may not know what was delivered: of result stages only the partitions
-    /// whose result has not come.
+    /// A job as it is told to a master that may not know what was delivered: of result stages only the
+    /// partitions whose result has not come.
     fn missing_of(&self, job: &DriverJob) -> JobSpec {
         let mut spec = job.spec.clone();
         spec.targets.retain_mut(|target| {

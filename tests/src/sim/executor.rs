@@ -1,5 +1,5 @@
-//! Simulated executors: attempts that read what they were told to read where they were told to, wait for what is
-//! gone, work for a while, and leave a value that depends on all of it.
+//! Simulated executors: attempts that read what they were told to read where they were told to, wait for what
+//! is gone, work for a while, and leave a value that depends on all of it.
 
 use super::trace::say;
 use super::worker::Found;
@@ -426,7 +426,8 @@ impl World {
             content.truths.insert((task.stage, task.partition), task.attempt);
             other = u64::from(task.attempt) + 1;
         } else {
-            // It promises the same bytes whatever the order of its input is, so nothing depends on that any more.
+            // It promises the same bytes whatever the order of its input is, so nothing depends on that any
+            // more.
             content.truths.clear();
         }
         let segment = |reducer| {

@@ -116,7 +116,8 @@ impl World {
         match fault {
             Fault::LateBreak(conn) => self.break_link(conn, false),
             Fault::Of(kind) => {
-                // A fault that meets nobody is replaced by one that does; applications are not ended for that.
+                // A fault that meets nobody is replaced by one that does; applications are not ended for
+                // that.
                 for _ in 0..Kind::ALL.len() {
                     let kind = if self.plan.extensions > 0 { random_kind(&mut self.rng) } else { kind };
                     if self.happens(kind) {
@@ -286,8 +287,8 @@ impl World {
         true
     }
 
-    /// A message of a connection that is gone reaches the master a second time: over that connection, or over the
-    /// one that its host has now if it is of an earlier process or an earlier master.
+    /// A message of a connection that is gone reaches the master a second time: over that connection, or over
+    /// the one that its host has now if it is of an earlier process or an earlier master.
     fn say_twice(&mut self) -> bool {
         let with_past: Vec<usize> =
             self.hosts.iter().filter(|host| !host.past.is_empty()).map(|host| host.number).collect();

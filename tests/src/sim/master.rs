@@ -1,5 +1,5 @@
-//! The simulated shell of the master: events in, effects out, links by number. What the scheduler decides is the
-//! scheduler's own, here is only what the real shell does around it.
+//! The simulated shell of the master: events in, effects out, links by number. What the scheduler decides is
+//! the scheduler's own, here is only what the real shell does around it.
 
 use super::journal::Write;
 use super::network::{Message, Peer};
@@ -150,8 +150,8 @@ impl World {
         }
     }
 
-    /// A message of an old connection, said a second time: over that connection, or, if a later master runs, over
-    /// the one that its host has now.
+    /// A message of an old connection, said a second time: over that connection, or, if a later master runs,
+    /// over the one that its host has now.
     pub(crate) fn stray_arrives(&mut self, conn: u64, message: FromWorker) {
         if self.master.up.is_some() {
             self.step(Event::FromWorker { link: LinkId(conn), message });
@@ -163,9 +163,9 @@ impl World {
         let now = self.clock.now();
         let Some(up) = &mut self.master.up else { return };
         if self.trace.is_on() {
-            let quiet = matches!(event, Event::Tick)
-                || matches!(&event, Event::FromWorker { message, .. } if message.message == ToMaster::Heartbeat);
-            if !quiet {
+            let beat = |message: &FromWorker| message.message == ToMaster::Heartbeat;
+            let is_beat = matches!(&event, Event::FromWorker { message, .. } if beat(message));
+            if !is_beat && !matches!(event, Event::Tick) {
                 self.trace.line(now, format_args!("master hears {event:?}"));
             }
         }

@@ -2,9 +2,10 @@
 //! source of chance, with everything between them (network, processes, journal, tasks, drivers, clients)
 //! simulated, and faults in all of it.
 //!
-//! A seed names a run completely: the same seed gives the same steps and the same text. A run makes applications
-//! with random job graphs, lets faults happen, heals everything, and then demands that every application has its
-//! outcome, that it is the one that a trivially simple sequential run gives, and that nothing remains.
+//! A seed names a run completely: the same seed gives the same steps and the same text. A run makes
+//! applications with random job graphs, lets faults happen, heals everything, and then demands that every
+//! application has its outcome, that it is the one that a trivially simple sequential run gives, and that
+//! nothing remains.
 //!
 //! ```text
 //!  clients ──▶ journal ──▶ master shell ─ step ─▶ Scheduler          faults: at random times, everywhere
@@ -13,7 +14,8 @@
 //!                          worker shells ─ step ─▶ WorkerCore ──▶ executors ──▶ blocks
 //! ```
 //!
-//! What is *not* here: real sockets, processes and files, of which the chaos tests over real processes have some.
+//! What is *not* here: real sockets, processes and files, of which the chaos tests over real processes have
+//! some.
 
 mod checkers;
 mod client;
@@ -59,6 +61,8 @@ pub struct Outcome {
     pub steps: u64,
     /// Applications that were submitted.
     pub apps: u32,
+    /// Of these, how many ended with their right answer; the others were killed, or failed for a good reason.
+    pub succeeded: u32,
     /// Virtual time at the end, in microseconds.
     pub virtual_us: u64,
     /// What did not hold. It begins with one word: `lost`, `duplicated`, `hung`, `wrong`, `inconsistent` or
@@ -85,6 +89,8 @@ pub struct Summary {
     pub steps: u64,
     /// Applications over all runs.
     pub apps: u64,
+    /// Of these, how many ended with their right answer.
+    pub succeeded: u64,
 }
 
 /// Every kind of fault, by the name under which it is counted.
@@ -140,6 +146,7 @@ impl Summary {
         self.runs += 1;
         self.steps += outcome.steps;
         self.apps += u64::from(outcome.apps);
+        self.succeeded += u64::from(outcome.succeeded);
         for kind in outcome.faults.keys() {
             *self.seeds_by_fault.entry(kind).or_default() += 1;
         }
@@ -162,6 +169,7 @@ impl Summary {
         self.runs += other.runs;
         self.steps += other.steps;
         self.apps += other.apps;
+        self.succeeded += other.succeeded;
         self.failures.extend(other.failures);
         for (kind, seeds) in other.seeds_by_fault {
             *self.seeds_by_fault.entry(kind).or_default() += seeds;

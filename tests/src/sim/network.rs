@@ -1,6 +1,6 @@
-//! The simulated network between the master on one side and workers and drivers on the other: connections whose
-//! two directions each keep their order, that delay, break, lose what is under way, and whose last messages may
-//! arrive after the connection that replaced them stands.
+//! The simulated network between the master on one side and workers and drivers on the other: connections
+//! whose two directions each keep their order, that delay, break, lose what is under way, and whose last
+//! messages may arrive after the connection that replaced them stands.
 
 use super::trace::say;
 use super::world::{Happening, World};
@@ -143,8 +143,8 @@ impl World {
         }
     }
 
-    /// A connection breaks: of what is under way in each direction a random first part still arrives (never more
-    /// than was sent), then both ends see the end.
+    /// A connection breaks: of what is under way in each direction a random first part still arrives (never
+    /// more than was sent), then both ends see the end.
     pub(crate) fn break_link(&mut self, conn: u64, lose: bool) {
         let Some(link) = self.conns.get(&conn) else { return };
         let ways = [(true, link.to_master.clone()), (false, link.to_peer.clone())];

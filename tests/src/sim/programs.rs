@@ -1,5 +1,5 @@
-//! Random applications: chains, joins, shared stages, iterations that extend their job, caches, subsets, releases,
-//! cancelled jobs, several jobs at once.
+//! Random applications: chains, joins, shared stages, iterations that extend their job, caches, subsets,
+//! releases, cancelled jobs, several jobs at once.
 
 use super::clock::Rng;
 use super::workload::{Action, Model, Program, ResultKey, StagePlan, digest, reducers_of, wanted};
@@ -64,6 +64,7 @@ pub(crate) fn random_program(rng: &mut Rng, code: TaskCode) -> Program {
     builder.await_all();
     let mut program = builder.program;
     // What was drawn is true only if a stage took it.
+    program.large = program.stages.values().any(|stage| StagePlan::decode(&stage.payload).large);
     program.poison = program.stages.values().any(|stage| StagePlan::decode(&stage.payload).poison);
     program.unordered = program.stages.values().any(|stage| stage.order == OutputOrder::Unordered);
     program.digest = sequential(&program);

@@ -1,5 +1,5 @@
-//! The simulated machine and shell of a worker: events in, effects out, children, blocks. What the core decides is
-//! the core's own, here is only what the real shell does around it.
+//! The simulated machine and shell of a worker: events in, effects out, children, blocks. What the core
+//! decides is the core's own, here is only what the real shell does around it.
 
 use super::clock::Rng;
 use super::executor::{Content, ExecutorProcess, ToWorkerShell};

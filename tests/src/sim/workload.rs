@@ -72,6 +72,8 @@ pub(crate) struct Program {
     pub(crate) poison: bool,
     /// Whether a stage of it writes other bytes when it is run again.
     pub(crate) unordered: bool,
+    /// Whether it has results that are too large for a message.
+    pub(crate) large: bool,
     /// Whether its driver runs on a worker.
     pub(crate) cluster: bool,
     /// Jobs that are cancelled; their results do not count.
@@ -80,8 +82,8 @@ pub(crate) struct Program {
     pub(crate) stages: BTreeMap<StageId, StageSpec>,
 }
 
-/// The value of a task from what it has read: `inputs` by input, `cached` the cached partition if it was there
-/// (then the inputs that make it are not looked at).
+/// The value of a task from what it has read: `inputs` by input, `cached` the cached partition if it was
+/// there (then the inputs that make it are not looked at).
 pub(crate) fn task_value(plan: &StagePlan, partition: u32, inputs: &[Vec<u64>], cached: Option<u64>) -> u64 {
     let of_cached = (plan.cached_inputs as usize).min(inputs.len());
     let mut value = mix(plan.seed, u64::from(partition));

@@ -248,6 +248,8 @@ impl World {
             faults: self.plan.fired.clone(),
             steps: self.steps,
             apps: self.clients.len() as u32,
+            succeeded: self.journal.apps.values().filter(|app| matches!(app.outcome, Some(Ok(_)))).count()
+                as u32,
             virtual_us: self.clock.now(),
             failure: self.failure,
             trace: self.trace.into_text(),

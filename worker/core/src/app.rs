@@ -1,5 +1,5 @@
-//! What a worker keeps of one application attempt: its executor, its attempts, its blocks, and everything that a
-//! new executor would have to be told again.
+//! What a worker keeps of one application attempt: its executor, its attempts, its blocks, and everything
+//! that a new executor would have to be told again.
 
 use firesteel_common::block::{BlockId, BlockKind, MapStatus};
 use firesteel_common::event::FetchCause;

@@ -1,4 +1,5 @@
-//! Blocks: which of them this worker holds for whom, and the budget of execution memory. Bytes are the shell's.
+//! Blocks: which of them this worker holds for whom, and the budget of execution memory. Bytes are the
+//! shell's.
 
 use crate::app::{output_of, result_of};
 use crate::core::WorkerCore;

@@ -1,5 +1,5 @@
-//! Everything that can happen to a worker, and everything it may want done. The shell keeps descriptors, sockets
-//! and processes; here are only their names.
+//! Everything that can happen to a worker, and everything it may want done. The shell keeps descriptors,
+//! sockets and processes; here are only their names.
 
 use firesteel_common::block::BlockId;
 use firesteel_common::error::Error;
@@ -23,9 +23,9 @@ pub enum WorkerEvent {
         /// Its path, or why it could not be had.
         path: Result<String, Error>,
     },
-    /// An executor said something. A block that came with it is in the store already, sealed
-    /// (`MapOutput`, `ResultBlock`, `Store`). A `Store` that the store had no room for does not come here: the
-    /// shell answers it with [`ToExecutor::Stored`] itself.
+    /// An executor said something. A block that came with it is in the store already, sealed (`MapOutput`,
+    /// `ResultBlock`, `Store`). A `Store` that the store had no room for does not come here: the shell
+    /// answers it with [`ToExecutor::Stored`] itself.
     FromExecutor {
         /// Whose executor.
         app: AppAttemptId,

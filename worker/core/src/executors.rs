@@ -1,5 +1,5 @@
-//! Executors: one for each application with tasks here, started for its first launch, started again for the next
-//! launch after it died, and told again all that a new one does not know.
+//! Executors: one for each application with tasks here, started for its first launch, started again for the
+//! next launch after it died, and told again all that a new one does not know.
 
 use crate::app::{App, Executor};
 use crate::core::WorkerCore;

@@ -1,9 +1,9 @@
-//! The worker's end of its conversation with the master: registration, heartbeats, and what is kept while nobody
-//! listens.
+//! The worker's end of its conversation with the master: registration, heartbeats, and what is kept while
+//! nobody listens.
 //!
 //! A message in flight when a connection breaks is lost. What the master can see again in a registration
-//! (attempts, outputs, drivers) needs nothing more; what it cannot (a failed fetch whose reader waits) is said
-//! again after each registration.
+//! (attempts, outputs, drivers) needs nothing more; what it cannot (a failed fetch whose reader waits) is
+//! said again after each registration.
 
 use crate::core::WorkerCore;
 use crate::event::WorkerEffect;
@@ -25,8 +25,8 @@ pub(crate) struct Link {
     pub(crate) registered: bool,
     pub(crate) heartbeat: Micros,
     pub(crate) last_heartbeat: Timestamp,
-    /// Reports of the time without a registered connection. Bounded: no attempt or driver starts without one, so
-    /// there is at most one report for each that ran; output is bounded by [`OUTPUT_KEPT_MAX`].
+    /// Reports of the time without a registered connection. Bounded: no attempt or driver starts without one,
+    /// so there is at most one report for each that ran; output is bounded by [`OUTPUT_KEPT_MAX`].
     pub(crate) kept: VecDeque<ToMaster>,
     /// Bytes of output in `kept`.
     pub(crate) output_kept: usize,
