@@ -189,7 +189,8 @@ fn number(key: &str, text: &str) -> Result<i64, String> {
     };
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = text[digits.len()..].trim();
-    let unit = if key.ends_with("_ms") { unit } else { unit.trim_end_matches("iB").trim_end_matches('B') };
+    let unit = unit.to_uppercase();
+    let unit = unit.strip_suffix("IB").or(unit.strip_suffix('B')).unwrap_or(&unit);
     let factor = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).map(|(_, factor)| *factor);
     factor.and_then(|factor| digits.parse::<i64>().ok()?.checked_mul(factor)).filter(|n| *n >= 0).ok_or_else(
         || {

@@ -141,6 +141,6 @@ mod tests {
     #[test]
     fn helper_processes_are_not_shown() {
         let help = Cli::command().render_long_help().to_string();
-        assert!(help.contains("submit") && !help.contains("executor"), "{help}");
+        assert!(help.contains("\n  submit ") && !help.contains("\n  executor "), "{help}");
     }
 }
