@@ -71,6 +71,8 @@ pub(crate) struct Run {
     pub app: AppAttemptId,
     /// Whether it began under an earlier epoch of the master.
     pub recovered: bool,
+    /// Whether nothing is started yet, because workers may still report what an earlier master has had made.
+    pub held: bool,
     /// Whether the driver has given its graph.
     pub attached: bool,
     /// The number of the first attempt at its tasks.
@@ -79,6 +81,8 @@ pub(crate) struct Run {
     pub stages: BTreeMap<StageId, Stage>,
     pub jobs: BTreeMap<JobId, Job>,
     pub datasets: BTreeMap<DatasetId, Dataset>,
+    /// How jobs have failed, as far as the driver may not know: the news may be lost with its connection.
+    pub failed: BTreeMap<JobId, Error>,
     /// Map outputs that workers reported before the graph was known.
     pub found: BTreeMap<StageId, Vec<(TaskId, WorkerId, MapStatus)>>,
     /// Cached partitions, likewise.
@@ -93,9 +97,20 @@ pub(crate) struct Run {
     pub progressed: bool,
 }
 
+/// How many failed jobs of a run are remembered.
+const FAILED_JOBS_MAX: usize = 1_000;
+
 impl Run {
+    /// Remembers how a job has failed, in case that the driver asks for it again.
+    pub fn remember_failure(&mut self, job: JobId, error: Error) {
+        self.failed.insert(job, error);
+        if self.failed.len() > FAILED_JOBS_MAX {
+            self.failed.pop_first();
+        }
+    }
+
     pub fn new(app: AppAttemptId, recovered: bool, first_attempt: u32) -> Self {
-        Self { app, recovered, first_attempt, ..Self::default() }
+        Self { app, recovered, held: recovered, first_attempt, ..Self::default() }
     }
 
     /// The id of an attempt.

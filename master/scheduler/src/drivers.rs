@@ -33,6 +33,7 @@ impl Scheduler {
 
     pub(crate) fn recover(&mut self, submissions: Vec<AppSubmission>) {
         let (now, settings) = (self.cluster.now, self.cluster.settings);
+        self.held_until = Some(now + settings.reconnect).filter(|_| !submissions.is_empty());
         for submission in submissions {
             let is_client = submission.program.is_none();
             let until = now + if is_client { settings.client_grace } else { settings.recovery_grace };
@@ -181,16 +182,14 @@ impl Scheduler {
         run.attached = true;
         run.settle_found(cx);
         let wanted: BTreeSet<JobId> = jobs.iter().map(|job| job.id).collect();
+        run.failed.retain(|job, _| wanted.contains(job));
         let unlisted: Vec<JobId> = run.jobs.keys().copied().filter(|job| !wanted.contains(job)).collect();
         for job in unlisted {
             let error = Error::new(ErrorCode::Killed, "its driver does not want it any more");
             run.fail_job(cx, job, error);
         }
         for job in jobs {
-            match run.jobs.contains_key(&job.id) {
-                true => run.reattach_job(cx, job),
-                false => run.submit(cx, job),
-            }
+            run.reattach_job(cx, job);
         }
         let unlisted: Vec<StageId> =
             run.stages.keys().copied().filter(|stage| !listed.contains(stage)).collect();
@@ -285,7 +284,7 @@ impl Scheduler {
         app.run.stop_all(cx, kill.unwrap_or("its driver has finished"));
         if let Some(reason) = kill {
             cx.tell_driver(attempt, ToDriver::Kill { reason: reason.to_owned() });
-            if let Some(worker) = driver.worker {
+            if let Some(worker) = driver.worker.filter(|worker| cx.workers.get(*worker).is_some()) {
                 cx.tell_worker(worker, ToWorker::KillDriver(attempt));
             }
         }
@@ -350,7 +349,7 @@ impl Scheduler {
             }
             app.run.jobs.values_mut().for_each(|job| shift(&mut job.submitted));
         }
-        self.no_workers_since.iter_mut().for_each(shift);
+        self.no_workers_since.iter_mut().chain(&mut self.held_until).for_each(shift);
     }
 
     /// What a worker says about the drivers it runs; see [`Scheduler::reconcile`].

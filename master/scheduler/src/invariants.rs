@@ -185,7 +185,7 @@ fn jobs_and_stages_name_each_other(run: &Run) -> Result<(), String> {
 
 /// What an unfinished job waits for is being computed: no job hangs.
 fn wanted_tasks_are_under_way(scheduler: &Scheduler, run: &Run) -> Result<(), String> {
-    if scheduler.cluster.planted.is_some() {
+    if scheduler.cluster.planted.is_some() || run.held {
         return Ok(());
     }
     let is_under_way = |stage: &Stage, partition: u32| {

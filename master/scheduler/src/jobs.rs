@@ -183,7 +183,8 @@ impl Run {
     pub fn fail_job(&mut self, cx: &mut Cluster, id: JobId, error: Error) {
         if self.jobs.contains_key(&id) {
             cx.log(self.app, AppEvent::JobEnded { job: id, error: Some(error.clone()) });
-            cx.tell_job(self.app, id, JobEvent::Failed(error));
+            cx.tell_job(self.app, id, JobEvent::Failed(error.clone()));
+            self.remember_failure(id, error);
             self.retire(cx, id);
         }
     }
@@ -267,10 +268,17 @@ impl Run {
         }
     }
 
-    /// A driver is attached again and says what it still wants of a job that is known: its word counts, since
-    /// events may have been lost with its connection.
+    /// A driver is attached again and says what it still wants of a job: its word counts, since events may have
+    /// been lost with its connection.
     pub fn reattach_job(&mut self, cx: &mut Cluster, spec: JobSpec) {
-        let Some(job) = self.jobs.get_mut(&spec.id) else { return };
+        if let Some(error) = self.failed.get(&spec.id) {
+            return cx.tell_job(self.app, spec.id, JobEvent::Failed(error.clone()));
+        }
+        let Some(job) = self.jobs.get_mut(&spec.id) else {
+            let (id, targets) = (spec.id, spec.targets.clone());
+            self.submit(cx, spec);
+            return self.count_delivered(id, &targets);
+        };
         job.told.clear();
         job.open = true;
         for target in &spec.targets {
@@ -282,6 +290,17 @@ impl Run {
             }
         }
         self.extend(cx, spec.id, spec.stages, spec.targets, spec.open);
+    }
+
+    /// What a driver that attaches again does not ask for has been delivered, perhaps by an earlier master.
+    fn count_delivered(&mut self, id: JobId, targets: &[Target]) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        for target in targets.iter().filter(|target| target.partitions.is_some()) {
+            let tasks = self.stages.get(&target.stage).map_or(0, |stage| stage.tasks.len() as u32);
+            if let Some(wanted) = job.targets.get_mut(&target.stage) {
+                wanted.delivered = tasks.saturating_sub(wanted.left);
+            }
+        }
     }
 
     /// Takes a map output as it lies on a worker.

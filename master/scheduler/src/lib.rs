@@ -73,6 +73,8 @@ pub struct Scheduler {
     last_tick: Option<Timestamp>,
     /// Since when there is no worker.
     no_workers_since: Option<Timestamp>,
+    /// Until when recovered applications start nothing.
+    held_until: Option<Timestamp>,
 }
 
 impl Scheduler {
@@ -84,6 +86,7 @@ impl Scheduler {
             cluster: Cluster::new(Settings::new(&config), worker::Workers::new(epoch)),
             last_tick: None,
             no_workers_since: None,
+            held_until: None,
         }
     }
 
@@ -122,6 +125,10 @@ impl Scheduler {
         self.expire_workers();
         self.expire_drivers();
         self.expire_waits_for_workers();
+        if self.held_until.is_some_and(|until| until < now) {
+            self.held_until = None;
+            self.apps.values_mut().for_each(|app| app.run.let_go(&mut self.cluster));
+        }
         for app in self.apps.values_mut() {
             if matches!(&app.phase, Phase::Running(driver) if driver.connected) {
                 app.run.tell_progress(&mut self.cluster);

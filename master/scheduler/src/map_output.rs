@@ -233,7 +233,8 @@ impl Run {
         let mixed = self.jobs.values().filter(|job| has_results_of(job, below) && needs(job));
         for job in mixed.map(|job| job.id).collect::<Vec<_>>() {
             let (what, help) = if ordered {
-                let help = "make the job's functions give the same output for the same input: no chance, no clock";
+                let help =
+                    "make the job's functions give the same output for the same input: no chance, no clock";
                 ("other bytes", help)
             } else {
                 ("its rows in another order", "submit the job again")

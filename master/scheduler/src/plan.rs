@@ -41,6 +41,9 @@ impl Run {
 
     /// Computes these stages, and what they need, if they are not complete.
     pub fn demand(&mut self, cx: &mut Cluster, roots: impl IntoIterator<Item = StageId>) {
+        if self.held {
+            return;
+        }
         let mut stack: Vec<StageId> = roots.into_iter().collect();
         let mut seen = BTreeSet::new();
         while let Some(id) = stack.pop() {
@@ -75,6 +78,16 @@ impl Run {
     fn was_complete(&self, id: StageId) -> bool {
         let all_ran = |stage: &Stage| stage.tasks.iter().all(|task| task.status.is_some());
         self.stages.get(&id).is_some_and(|stage| stage.is_map && all_ran(stage))
+    }
+
+    /// The workers had time to report what they hold: what is missing now is computed.
+    pub fn let_go(&mut self, cx: &mut Cluster) {
+        self.held = false;
+        let jobs: Vec<(JobId, Vec<StageId>)> =
+            self.jobs.values().map(|job| (job.id, job.targets.keys().copied().collect())).collect();
+        for (job, targets) in jobs {
+            self.want(cx, job, targets);
+        }
     }
 
     /// Makes the wanted tasks of a stage pending, without queueing them; returns them.
@@ -112,15 +125,15 @@ impl Run {
             ReadPattern::PerTask(reads) => reads.get(partition).is_some_and(|reads| !reads.is_empty()),
             ReadPattern::SameIndex | ReadPattern::Everything => true,
         };
-        stage.tasks.iter().zip(&spec.tasks).enumerate().any(|(partition, (task, spec))| {
-            let starts = match task.state {
-                TaskState::Idle => false,
-                TaskState::Pending => true,
-                TaskState::Running { waits, .. } => waits > 0,
-            };
-            let mut cached = spec.cached.iter().filter(|cached| cached.dataset == dataset).peekable();
-            let is_cached = cached.peek().is_some() && cached.all(|cached| held(cached.partition));
-            starts && reads(partition) && !is_cached
+        let waiters = self.stages.get(&stage.inputs[at].stage).map(|parent| &parent.waiters);
+        stage.tasks.iter().zip(&spec.tasks).enumerate().any(|(partition, (task, spec))| match task.state {
+            TaskState::Idle | TaskState::Running { waits: 0, .. } => false,
+            TaskState::Running { .. } => waiters.is_some_and(|w| w.contains(&(stage.id, partition as u32))),
+            TaskState::Pending => {
+                let mut cached = spec.cached.iter().filter(|cached| cached.dataset == dataset).peekable();
+                let is_cached = cached.peek().is_some() && cached.all(|cached| held(cached.partition));
+                reads(partition) && !is_cached
+            }
         })
     }
 

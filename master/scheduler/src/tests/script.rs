@@ -211,8 +211,12 @@ impl Script {
                 };
                 let incarnation = self.next_incarnation;
                 self.next_incarnation += 1;
-                let worker =
-                    Worker { incarnation, link: Some(link), silent: false, registration: registration.clone() };
+                let worker = Worker {
+                    incarnation,
+                    link: Some(link),
+                    silent: false,
+                    registration: registration.clone(),
+                };
                 self.workers.insert(name.clone(), worker);
                 self.say(&name, ToMaster::Register(registration));
             }
@@ -253,7 +257,9 @@ impl Script {
     fn task_command(&mut self, command: &str, words: &Words<'_>) {
         if words.has("all") {
             let all: BTreeSet<(u32, u32)> = (self.workers.values())
-                .flat_map(|worker| worker.registration.running.iter().map(|task| (task.stage.0, task.partition)))
+                .flat_map(|worker| {
+                    worker.registration.running.iter().map(|task| (task.stage.0, task.partition))
+                })
                 .collect();
             for (stage, partition) in all {
                 self.command(&format!("{command} {stage}/{partition}"));
@@ -302,11 +308,8 @@ impl Script {
                 TaskOutcome::MapOutput(status)
             }
             StageKind::Result if words.has("block") => {
-                let kind = BlockKind::Result {
-                    stage: task.stage,
-                    partition: task.partition,
-                    attempt: task.attempt,
-                };
+                let kind =
+                    BlockKind::Result { stage: task.stage, partition: task.partition, attempt: task.attempt };
                 let worker = self.workers[name].registration.worker.unwrap();
                 let block = BlockId { app: task.app, kind };
                 TaskOutcome::Result(ResultValue::Block { worker, block, bytes: 1 })
@@ -405,7 +408,8 @@ impl Script {
     fn new_stages(&mut self, words: &Words<'_>) -> Vec<StageSpec> {
         let mut stages = Vec::new();
         for word in &words.0 {
-            let Some((kind, text)) = word.split_once('=').filter(|(kind, _)| ["map", "result"].contains(kind))
+            let Some((kind, text)) =
+                word.split_once('=').filter(|(kind, _)| ["map", "result"].contains(kind))
             else {
                 continue;
             };
