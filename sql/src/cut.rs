@@ -2,9 +2,9 @@
 //!
 //! The rules (each of them guards an answer that would be wrong, silently):
 //! - A hash repartition, and a collapse of several partitions into one, is where a stage ends.
-//! - A join that collects its left side reads it whole in every task. If it is of a kind that also emits rows of
-//!   the left side, it would emit them once for each task, or never: such a join runs as one task (see also
-//!   [`crate::session`], which asks for partitioned joins where it can).
+//! - A join that collects its left side reads it whole in every task. If it is of a kind that also emits rows
+//!   of the left side, it would emit them once for each task, or never: such a join runs as one task (see
+//!   also [`crate::session`], which asks for partitioned joins where it can).
 //! - Round-robin repartitions are dropped: tasks are balanced by the runtime.
 //! - What would change the number of partitions in any other way is refused by [`crate::place`].
 //!
@@ -154,7 +154,8 @@ impl Cutter<'_> {
         let root = Arc::new(root.map_err(|cause| failed(&cause))?);
         let count = u32::try_from(reducers).map_err(|_| unsupported("so many partitions"))?;
         let stage = self.stage(root, StageKind::ShuffleMap { reducers: count })?;
-        // The rows of one map task keep their order; those of several follow each other in the order of the maps.
+        // The rows of one map task keep their order; those of several follow each other in the order of the
+        // maps.
         let kept = ordering.clone().filter(|_| one_map);
         let read = Arc::new(ShuffleReadExec::new(stage, ReadKind::Reducer, schema, reducers, kept));
         match ordering {

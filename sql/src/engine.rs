@@ -42,8 +42,8 @@ pub struct SqlEngine {
 type StageKey = (AppAttemptId, StageId);
 
 impl SqlEngine {
-    /// An engine for `slots` tasks at once, whose operators share `memory` bytes and spill beyond to the directory
-    /// for temporary files of this process.
+    /// An engine for `slots` tasks at once, whose operators share `memory` bytes and spill beyond to the
+    /// directory for temporary files of this process.
     ///
     /// # Errors
     /// `IO` if threads or the directory cannot be made.

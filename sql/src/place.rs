@@ -1,5 +1,5 @@
-//! Which segments the tasks of a stage read: follows each task's partition from the root of the stage's plan down
-//! to the leaves that read other stages.
+//! Which segments the tasks of a stage read: follows each task's partition from the root of the stage's plan
+//! down to the leaves that read other stages.
 //!
 //! Not here: where a plan is cut.
 
@@ -21,8 +21,8 @@ use firesteel_common::graph::{ReadPattern, ReadRange, StageInput};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Files of up to this many bytes are one partition, and are read again by every task that collects them rather
-/// than by a stage of their own.
+/// Files of up to this many bytes are one partition, and are read again by every task that collects them
+/// rather than by a stage of their own.
 pub(crate) const SMALL_SCAN: u64 = 1024 * 1024;
 
 /// Which partitions of an operator a task runs.

@@ -26,8 +26,8 @@ use prost::bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Runs the statements of a text and gives the rows of its last query, as an Arrow IPC stream. A text without a
-/// query gives a stream without columns.
+/// Runs the statements of a text and gives the rows of its last query, as an Arrow IPC stream. A text without
+/// a query gives a stream without columns.
 ///
 /// `tables` maps names to Parquet files, or directories of them, that every executor can read.
 ///
@@ -158,8 +158,8 @@ impl BatchSource for Collected {
     }
 }
 
-/// One job, to which stages are added as long as something must be known first. A conversation that is dropped
-/// before its end stops the job.
+/// One job, to which stages are added as long as something must be known first. A conversation that is
+/// dropped before its end stops the job.
 struct Conversation {
     runner: Arc<dyn JobRunner>,
     name: String,

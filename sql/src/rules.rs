@@ -15,7 +15,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
 use std::sync::Arc;
 
-/// DataFusion's rules, with ours where joins have just got their modes and distributions are not yet enforced.
+/// DataFusion's rules, with ours where joins have just got their modes and distributions are not yet
+/// enforced.
 pub(crate) fn physical() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let after = rules.iter().position(|rule| rule.name() == "join_selection").map_or(0, |at| at + 1);

@@ -29,7 +29,8 @@ const COLLECTED_ROWS: usize = 1024 * 1024;
 pub(crate) fn task_config() -> SessionConfig {
     let mut config =
         SessionConfig::new().with_target_partitions(1).with_batch_size(crate::exchange::BATCH_ROWS);
-    // Sibling partitions of a scan would share one queue of files: a task, which runs one of them, would read all.
+    // Sibling partitions of a scan would share one queue of files: a task, which runs one of them, would read
+    // all.
     config.options_mut().execution.enable_file_stream_work_stealing = false;
     config
 }
@@ -63,7 +64,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// A session with these tables (name → Parquet file or directory) that plans for `partitions` partitions.
+    /// A session with these tables (name → Parquet file or directory) that plans for `partitions`
+    /// partitions.
     ///
     /// # Errors
     /// `INPUT_NOT_READABLE` naming the path of a table that is not there or not Parquet.

@@ -1,8 +1,8 @@
 //! Uncorrelated scalar subqueries: found in a logical plan, and replaced by their values.
 //!
-//! DataFusion would keep their values in a cell of one process, which no task of another process can see. So they
-//! run as jobs of their own first, the innermost ones before those that hold them, and the waiting plan gets
-//! literals, which its scans may even prune with.
+//! DataFusion would keep their values in a cell of one process, which no task of another process can see. So
+//! they run as jobs of their own first, the innermost ones before those that hold them, and the waiting plan
+//! gets literals, which its scans may even prune with.
 //!
 //! Not here: running them.
 

@@ -114,7 +114,13 @@ pub(crate) fn decode(segment: &Segment, schema: &SchemaRef) -> Result<Vec<Record
         let what = format!("the segment of map {} holds no Arrow stream", segment.map);
         return Err(Error::new(ErrorCode::BlockCorrupt, what));
     }
-    decode_stream(Buffer::from(Bytes::from_owner(Payload(segment.clone()))), schema)
+    let batches = decode_stream(Buffer::from(Bytes::from_owner(Payload(segment.clone()))), schema)?;
+    let rows: u64 = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+    if rows != segment.header.records {
+        let what = format!("the segment of map {} has {rows} rows instead of the promised", segment.map);
+        return Err(Error::new(ErrorCode::BlockCorrupt, format!("{what} {}", segment.header.records)));
+    }
+    Ok(batches)
 }
 
 /// The batches of an Arrow IPC stream that lies in `buffer`.
@@ -126,6 +132,7 @@ pub(crate) fn decode_stream(mut buffer: Buffer, schema: &SchemaRef) -> Result<Ve
             batches.push(as_planned(batch, schema)?);
         }
     }
+    decoder.finish().map_err(arrow_failed)?;
     Ok(batches)
 }
 
@@ -153,8 +160,8 @@ mod tests {
         }
     }
 
-    fn segment(payload: &[u8], tag: u64) -> Segment {
-        let header = SegmentHeader::seal(Encoding::Plain, tag, payload.len() as u64, 1, payload);
+    fn segment(payload: &[u8], tag: u64, records: u64) -> Segment {
+        let header = SegmentHeader::seal(Encoding::Plain, tag, payload.len() as u64, records, payload);
         let mut bytes = MutableBuffer::new(payload.len() + HEADER_LEN);
         bytes.extend_from_slice(&header.encode());
         bytes.extend_from_slice(payload);
@@ -176,7 +183,7 @@ mod tests {
         stream.push(rows.clone()).unwrap();
         let (count, bytes) = stream.finish().unwrap();
         assert_eq!(count, 1000);
-        let segment = segment(&bytes, ARROW_STREAM);
+        let segment = segment(&bytes, ARROW_STREAM, count);
         let place = segment.payload().as_ptr_range();
         let batches = decode(&segment, &rows.schema()).unwrap();
         drop(segment);
@@ -192,8 +199,19 @@ mod tests {
     #[test]
     fn other_segments_are_refused() {
         let schema = rows().schema();
-        let other = decode(&segment(b"whatever", 7), &schema).unwrap_err();
+        let other = decode(&segment(b"whatever", 7, 1), &schema).unwrap_err();
         assert_eq!(other.code, ErrorCode::BlockCorrupt);
-        assert!(decode(&segment(b"this is no Arrow stream at all, is it?", ARROW_STREAM), &schema).is_err());
+        let cut = &bytes_of(&rows())[..200];
+        for (bytes, records) in
+            [(cut, 0), (cut, 1000), (&bytes_of(&rows())[..], 999), (b"no stream at all".as_ref(), 0)]
+        {
+            assert!(decode(&segment(bytes, ARROW_STREAM, records), &schema).is_err(), "{records}");
+        }
+    }
+
+    fn bytes_of(rows: &RecordBatch) -> Vec<u8> {
+        let mut stream = StreamWriter::new(&rows.schema()).unwrap();
+        stream.push(rows.clone()).unwrap();
+        stream.finish().unwrap().1
     }
 }

@@ -35,8 +35,10 @@ fn all_queries_of_a_directory() {
             let rows: usize = mine.iter().map(|batch| batch.num_rows()).sum();
             let stages = runner.specs().len();
             eprintln!(
-                "Q{number}: {rows} rows, {stages} stages, {} KiB written, plain {plain_time:.3?}, staged {staged_time:.3?}",
-                runner.written() / 1024
+                "Q{number}: {rows} rows, {stages} stages, {} KiB written, plain {:.3?}, staged {:.3?}",
+                runner.written() / 1024,
+                plain_time,
+                staged_time
             );
         });
         if outcome.is_err() {

@@ -54,6 +54,10 @@ fn joins_that_emit_build_rows() {
         check(&format!("select k.key, k.name from keys k where {predicate} {probe}"), &tables);
         let probe = "(select 1 from keys k where f.key = k.key and k.maybe > 3)";
         check(&format!("select f.id from facts f where {predicate} {probe}"), &tables);
+        let both = "(select key from facts union all select other from facts)";
+        let text =
+            format!("select key from keys k where {predicate} (select 1 from {both} f where f.key = k.key)");
+        check(&text, &tables);
     }
 }
 
@@ -94,7 +98,8 @@ fn scalar_subqueries_become_literals() {
     assert!(!text.contains("ScalarSubquery"), "{text}");
     for text in [
         "select key, (select max(id) from facts) as m, (select max(id) from facts) + 1 as n from keys",
-        "select count(*) as n from facts where id > (select min(key) from keys where key > (select avg(key) from keys))",
+        "select count(*) as n from facts \
+         where id > (select min(key) from keys where key > (select avg(key) from keys))",
         "select count(*) as n from facts where amount > (select amount from facts where id < 0)",
         "select key, (select name from keys where key = -1) as none from keys order by key",
         "select key, count(*) as n from facts group by key having count(*) > (select count(*) from keys) * 4",
@@ -116,7 +121,8 @@ fn scalar_subqueries_become_literals() {
 fn no_dynamic_filters() {
     let (_dir, tables) = tables();
     for text in [
-        "select f.id, k.name from facts f join keys k on f.key = k.key where k.maybe < 5 order by f.id limit 7",
+        "select f.id, k.name from facts f join keys k on f.key = k.key where k.maybe < 5 \
+         order by f.id limit 7",
         "select id, amount from facts order by amount desc, id limit 5",
         "select max(id) as m from facts where key = 3",
     ] {
@@ -182,12 +188,17 @@ fn orders_and_limits() {
         "select key, name from keys order by name nulls first",
         "select count(*) as n from (select id from facts limit 77)",
         "select count(*) as n from (select id from facts order by amount, id limit 5000 offset 100)",
-        "select id, row_number() over (partition by key order by id desc) as r from facts order by id limit 50",
+        "select id, row_number() over (partition by key order by id desc) as r from facts \
+         order by id limit 50",
         "select sum(r) as s from (select row_number() over (order by id) as r from facts)",
-        "select id, sum(amount) over (partition by key order by id rows between 3 preceding and current row) as s \
+        "select id, sum(amount) over \
+         (partition by key order by id rows between 3 preceding and current row) as s \
          from facts order by id limit 50",
         "select distinct key from facts order by key",
         "select count(distinct key) as k, count(distinct other) as o from facts",
+        "select key, other, count(*) as n from facts group by rollup(key, other) order by key, other, n",
+        "select median(amount) as m, stddev(amount) as s, array_agg(key) is null as t \
+         from facts",
     ] {
         check(text, &tables);
     }

@@ -97,7 +97,8 @@ fn write(path: &Path, columns: &str, rows: impl Iterator<Item = impl Display>) -
     Ok(())
 }
 
-/// A schema from names with a letter for each type: `k` a key, `i` an integer, `m` money, `d` a date, `s` a string.
+/// A schema from names with a letter for each type: `k` a key, `i` an integer, `m` money, `d` a date, `s` a
+/// string.
 fn schema(columns: &str) -> Schema {
     let field = |column: &str| {
         let (name, kind) = column.split_once(':').unwrap_or((column, "s"));
@@ -127,7 +128,8 @@ const COLUMNS: &[(&str, &str)] = &[
     ),
     (
         "lineitem",
-        "l_orderkey:k l_partkey:k l_suppkey:k l_linenumber:i l_quantity:m l_extendedprice:m l_discount:m l_tax:m \
-         l_returnflag l_linestatus l_shipdate:d l_commitdate:d l_receiptdate:d l_shipinstruct l_shipmode l_comment",
+        "l_orderkey:k l_partkey:k l_suppkey:k l_linenumber:i l_quantity:m l_extendedprice:m \
+         l_discount:m l_tax:m l_returnflag l_linestatus l_shipdate:d l_commitdate:d l_receiptdate:d \
+         l_shipinstruct l_shipmode l_comment",
     ),
 ];
