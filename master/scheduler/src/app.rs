@@ -73,6 +73,9 @@ pub(crate) struct Run {
     pub recovered: bool,
     /// Whether nothing is started yet, because workers may still report what an earlier master has had made.
     pub held: bool,
+    /// Whether the driver's connection stands and it has said what it wants over it. Before that nothing is
+    /// said to it: it must not hear of an event whose predecessors were lost with the connection before.
+    pub listening: bool,
     /// Whether the driver has given its graph.
     pub attached: bool,
     /// The number of the first attempt at its tasks.

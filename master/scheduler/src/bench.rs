@@ -1,4 +1,5 @@
-//! How many tasks a second the scheduler can decide about. The clock is the caller's, since this crate has none.
+//! How many tasks a second the scheduler can decide about. The clock is the caller's, since this crate has
+//! none.
 
 use crate::event::{AppSubmission, Effect, Event, LinkId};
 use crate::{Scheduler, invariants};
@@ -35,8 +36,8 @@ pub struct BenchResult {
     pub local: f64,
 }
 
-/// Runs one job of `tasks` tasks, half of them with a preferred worker, on `workers` workers of four slots. Every
-/// completion is an event of its own, and heartbeats and ticks come in between. `clock` gives seconds.
+/// Runs one job of `tasks` tasks, half of them with a preferred worker, on `workers` workers of four slots.
+/// Every completion is an event of its own, and heartbeats and ticks come in between. `clock` gives seconds.
 ///
 /// # Errors
 /// If not all tasks are run, or an invariant is broken at the end.

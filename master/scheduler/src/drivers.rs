@@ -16,8 +16,8 @@ use firesteel_common::protocol::worker::{DriverLaunch, ToWorker};
 use firesteel_common::time::{Micros, Timestamp};
 use std::collections::BTreeSet;
 
-/// Attempts at tasks count from this much for every epoch, in applications that an earlier epoch has begun: no
-/// attempt is mistaken for one that the earlier master has started.
+/// Attempts at tasks count from this much for every epoch, in applications that an earlier epoch has begun:
+/// no attempt is mistaken for one that the earlier master has started.
 const ATTEMPTS_PER_EPOCH: u32 = 1_000;
 
 impl Scheduler {
@@ -68,7 +68,8 @@ impl Scheduler {
         }
     }
 
-    /// Starts waiting drivers where there is room, the oldest application first, on the worker with the fewest.
+    /// Starts waiting drivers where there is room, the oldest application first, on the worker with the
+    /// fewest.
     pub(crate) fn place_drivers(&mut self) {
         if !std::mem::take(&mut self.cluster.driver_room) {
             return;
@@ -174,6 +175,7 @@ impl Scheduler {
         self.tell_attached(attempt);
         let Some(app) = self.apps.get_mut(&id) else { return };
         let (run, cx) = (&mut app.run, &mut self.cluster);
+        run.listening = true;
         run.addresses_told.clear();
         let listed: BTreeSet<StageId> = stages.iter().map(|stage| stage.id).collect();
         if let Err(error) = run.add_stages(cx, stages) {
@@ -201,6 +203,7 @@ impl Scheduler {
         let Some(app) = self.apps.get_mut(&id.app).filter(|app| app.run.app == id) else { return };
         let Phase::Running(driver) = &mut app.phase else { return };
         driver.connected = false;
+        app.run.listening = false;
         // A worker says when its driver's process ends; nobody says it of a client's.
         let patience = if driver.worker.is_some() { settings.client_grace } else { settings.reconnect };
         driver.deadline = Some(now + patience);
@@ -392,8 +395,8 @@ impl Scheduler {
         }
     }
 
-    /// A driver that was started on a worker is not there. If it never attached, the order to start it may have
-    /// been lost with the connection.
+    /// A driver that was started on a worker is not there. If it never attached, the order to start it may
+    /// have been lost with the connection.
     fn driver_not_held(&mut self, worker: WorkerId, id: AppAttemptId) {
         let Some(app) = self.apps.get(&id.app).filter(|app| app.run.app == id) else { return };
         match (&app.phase, app.program.clone()) {

@@ -1,5 +1,5 @@
-//! Everything that can happen to the master, as a closed list. The shell makes these; nothing else changes the
-//! scheduler.
+//! Everything that can happen to the master, as a closed list. The shell makes these; nothing else changes
+//! the scheduler.
 
 use firesteel_common::error::Error;
 use firesteel_common::id::{AppAttemptId, AppId, WorkerId};
@@ -15,8 +15,8 @@ pub struct LinkId(pub u64);
 pub enum Event {
     /// A submission is durable. Its first driver attempt is 1.
     SubmitApp(AppSubmission),
-    /// What the journal held when the master started: accepted applications without an outcome. Sent once, before
-    /// anything else, also when there is none.
+    /// What the journal held when the master started: accepted applications without an outcome. Sent once,
+    /// before anything else, also when there is none.
     Recovered(Vec<AppSubmission>),
     /// The number of a further driver attempt is durable; it may be started.
     AttemptJournaled(AppAttemptId),
@@ -81,7 +81,8 @@ pub enum Effect {
     },
     /// Close the connection of this worker.
     DropWorker(WorkerId),
-    /// Send a message to a worker. Messages to one worker keep their order; one that cannot be sent is dropped.
+    /// Send a message to a worker. Messages to one worker keep their order; one that cannot be sent is
+    /// dropped.
     SendWorker {
         /// To whom.
         worker: WorkerId,

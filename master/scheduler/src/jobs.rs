@@ -72,6 +72,13 @@ impl Run {
         self.check_job(cx, job);
     }
 
+    /// Tells the driver of an event of a job, if it listens.
+    pub fn tell_job(&self, cx: &mut Cluster, job: JobId, event: JobEvent) {
+        if self.listening {
+            cx.tell_job(self.app, job, event);
+        }
+    }
+
     /// Adds stages to the graph.
     pub fn add_stages(&mut self, cx: &mut Cluster, stages: Vec<StageSpec>) -> Result<(), Error> {
         let new: Vec<StageId> =
@@ -161,7 +168,7 @@ impl Run {
         let Some(state) = self.jobs.get_mut(&job) else { return };
         if state.told.insert(id) {
             let event = JobEvent::StageFinished { stage: id, statuses: stage.statuses() };
-            cx.tell_job(self.app, job, event);
+            self.tell_job(cx, job, event);
         }
     }
 
@@ -174,7 +181,7 @@ impl Run {
         };
         if !job.open && job.targets.iter().all(is_there) {
             cx.log(self.app, AppEvent::JobEnded { job: id, error: None });
-            cx.tell_job(self.app, id, JobEvent::Finished);
+            self.tell_job(cx, id, JobEvent::Finished);
             self.retire(cx, id);
         }
     }
@@ -183,7 +190,7 @@ impl Run {
     pub fn fail_job(&mut self, cx: &mut Cluster, id: JobId, error: Error) {
         if self.jobs.contains_key(&id) {
             cx.log(self.app, AppEvent::JobEnded { job: id, error: Some(error.clone()) });
-            cx.tell_job(self.app, id, JobEvent::Failed(error.clone()));
+            self.tell_job(cx, id, JobEvent::Failed(error.clone()));
             self.remember_failure(id, error);
             self.retire(cx, id);
         }
@@ -244,7 +251,7 @@ impl Run {
 
     /// Tells drivers how far their jobs are, of those that have moved.
     pub fn tell_progress(&mut self, cx: &mut Cluster) {
-        if !std::mem::take(&mut self.progressed) {
+        if !self.listening || !std::mem::take(&mut self.progressed) {
             return;
         }
         let app = self.app;
@@ -268,11 +275,11 @@ impl Run {
         }
     }
 
-    /// A driver is attached again and says what it still wants of a job: its word counts, since events may have
-    /// been lost with its connection.
+    /// A driver is attached again and says what it still wants of a job: its word counts, since events may
+    /// have been lost with its connection.
     pub fn reattach_job(&mut self, cx: &mut Cluster, spec: JobSpec) {
         if let Some(error) = self.failed.get(&spec.id) {
-            return cx.tell_job(self.app, spec.id, JobEvent::Failed(error.clone()));
+            return self.tell_job(cx, spec.id, JobEvent::Failed(error.clone()));
         }
         let Some(job) = self.jobs.get_mut(&spec.id) else {
             let (id, targets) = (spec.id, spec.targets.clone());

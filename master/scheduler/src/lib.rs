@@ -1,8 +1,8 @@
 //! Every decision of the master, as a pure state machine: facts go in, effects come out.
 //!
-//! Here is which task runs where and when, what is lost with what, what must be made again, and who hears of it.
-//! What is *not* here: clocks, sockets, threads, files, chance. Time comes in with every fact, so a run can be
-//! repeated from its facts alone.
+//! Here is which task runs where and when, what is lost with what, what must be made again, and who hears of
+//! it. What is *not* here: clocks, sockets, threads, files, chance. Time comes in with every fact, so a run
+//! can be repeated from its facts alone.
 //!
 //! | module | decides |
 //! | --- | --- |
@@ -14,7 +14,6 @@
 //! | `map_output`, `recovery` | what is lost, and what is made again |
 //! | `release` | what may be forgotten |
 #![warn(missing_docs)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod app;
 pub mod bench;

@@ -1,7 +1,7 @@
 //! Map outputs that are lost, move, or come back as something else.
 //!
-//! A reader whose input is gone keeps waiting inside its attempt. Its slot is free meanwhile, so the repetition
-//! of the map task never waits for its readers.
+//! A reader whose input is gone keeps waiting inside its attempt. Its slot is free meanwhile, so the
+//! repetition of the map task never waits for its readers.
 
 use crate::app::Run;
 use crate::cluster::Cluster;
@@ -66,7 +66,7 @@ impl Run {
             }
             None => {
                 self.wait_for(cx, task, id);
-                if !self.stages.get(&id).is_some_and(|parent| parent.active) {
+                if !self.stages.get(&task.stage).is_some_and(|reader| reader.blockers.contains(&id)) {
                     self.forget_cached_for(task, id);
                     self.replan(cx);
                 }
@@ -94,7 +94,8 @@ impl Run {
         let losses = trouble.fetch_losses;
         if losses > cx.settings.stage_attempts_max {
             let message = format!(
-                "the output of {id}, partition {map}, could not be read {losses} times, the last time from {} ({cause:?})",
+                "the output of {id}, partition {map}, could not be read {losses} times, the last time from {} \
+                 ({cause:?})",
                 output.worker
             );
             let error = Error::new(ErrorCode::StageRetriesExhausted, message)
@@ -175,8 +176,9 @@ impl Run {
         }
     }
 
-    /// A repeated map task wrote something else than the first time. The two must not be mixed: all that was made
-    /// of the first starts anew. A job that has given results of it to its driver, and needs more, fails.
+    /// A repeated map task wrote something else than the first time. The two must not be mixed: all that was
+    /// made of the first starts anew. A job that has given results of it to its driver, and needs more,
+    /// fails.
     pub fn roll_back_consumers(&mut self, cx: &mut Cluster, id: StageId, map: u32) {
         let below = self.stages_below(id);
         let mut rolled_back = Vec::new();
@@ -225,8 +227,8 @@ impl Run {
         self.jobs.values().any(|job| has_results_of(job, stages))
     }
 
-    /// Fails the jobs that have results of these stages, which are made of what `id` wrote first, and still need
-    /// something of them.
+    /// Fails the jobs that have results of these stages, which are made of what `id` wrote first, and still
+    /// need something of them.
     fn fail_mixed(&mut self, cx: &mut Cluster, id: StageId, below: &BTreeSet<StageId>) {
         let ordered = self.stages.get(&id).is_some_and(|stage| stage.ordered);
         let needs = |job: &Job| self.needed_now(std::iter::once(job.id)).iter().any(|s| below.contains(s));
@@ -240,8 +242,8 @@ impl Run {
                 ("its rows in another order", "submit the job again")
             };
             let message = format!(
-                "{id} wrote {what} when a task of it was repeated, but results made of what it wrote first have left \
-                 the cluster"
+                "{id} wrote {what} when a task of it was repeated, but results made of what it wrote first have \
+                 left the cluster"
             );
             self.fail_job(cx, job, Error::new(ErrorCode::NotDeterministic, message).with_help(help));
         }

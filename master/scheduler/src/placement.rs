@@ -1,10 +1,10 @@
-//! Which task runs where, next. Free workers are indexed by their free slots, pending tasks by the worker that
-//! would take them, so that the cost of a decision depends on neither how many workers nor how many tasks there
-//! are.
+//! Which task runs where, next. Free workers are indexed by their free slots, pending tasks by the worker
+//! that would take them, so that the cost of a decision depends on neither how many workers nor how many
+//! tasks there are.
 //!
-//! After every step no worker has a free slot that a pending task could take. So there is something to do only
-//! for workers that changed (`dirty`), for tasks that became pending (`fresh`), and when a task set has waited
-//! for its preferred places long enough (`relax`).
+//! After every step no worker has a free slot that a pending task could take. So there is something to do
+//! only for workers that changed (`dirty`), for tasks that became pending (`fresh`), and when a task set has
+//! waited for its preferred places long enough (`relax`).
 
 use crate::Scheduler;
 use crate::app::Run;

@@ -1,9 +1,9 @@
-//! Which stages must be computed now. It follows from the lineage of the unfinished jobs' targets: a stage that
-//! is not complete is computed, after those of its inputs that are not. Complete stages cut the walk, so what is
-//! lost and needed by nobody stays lost.
+//! Which stages must be computed now. It follows from the lineage of the unfinished jobs' targets: a stage
+//! that is not complete is computed, after those of its inputs that are not. Complete stages cut the walk, so
+//! what is lost and needed by nobody stays lost.
 //!
-//! A stage is *active* while it is computed; it is *open* when, besides, no input blocks it, and only then its
-//! pending tasks are in a [`TaskSet`](crate::task_set::TaskSet).
+//! A stage is *active* while it is computed; it is *open* when, besides, no input blocks it, and only then
+//! its pending tasks are in a [`TaskSet`](crate::task_set::TaskSet).
 
 use crate::PlantedBug;
 use crate::app::Run;
@@ -185,8 +185,8 @@ impl Run {
         }
     }
 
-    /// Where a task had better run: beside its cached partitions and its reader, then where it prefers. Places
-    /// that do not exist are left out.
+    /// Where a task had better run: beside its cached partitions and its reader, then where it prefers.
+    /// Places that do not exist are left out.
     pub fn places(&self, cx: &Cluster, id: StageId, partition: u32) -> Places {
         let mut places = Places::default();
         let Some(spec) = self.graph.get(id).and_then(|spec| spec.tasks.get(partition as usize)) else {
@@ -212,7 +212,8 @@ impl Run {
         places
     }
 
-    /// A map stage has all its outputs: readers that wait go on, stages that were blocked start, drivers hear.
+    /// A map stage has all its outputs: readers that wait go on, stages that were blocked start, drivers
+    /// hear.
     pub fn complete_map(&mut self, cx: &mut Cluster, id: StageId) {
         self.deactivate(cx, id);
         cx.log(self.app, AppEvent::StageFinished { stage: id });

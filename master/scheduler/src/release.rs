@@ -1,5 +1,5 @@
-//! What nobody needs any more is freed: stages and datasets that the driver has let go, once no unfinished job
-//! has them in its lineage; and everything, when the application is over.
+//! What nobody needs any more is freed: stages and datasets that the driver has let go, once no unfinished
+//! job has them in its lineage; and everything, when the application is over.
 
 use crate::PlantedBug;
 use crate::app::Run;

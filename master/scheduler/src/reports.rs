@@ -148,12 +148,14 @@ impl Run {
         let earlier = stage.tasks[task.partition as usize].status.replace(status);
         let now = stage.tasks[task.partition as usize].status.as_ref();
         let differs = earlier.as_ref().zip(now).is_some_and(|(earlier, now)| !earlier.same_output(now));
+        // What an earlier master has seen of an unordered task is not known: it must be taken for different.
+        let differs = differs || (self.recovered && !stage.ordered && earlier.is_none());
         let job = stage.jobs.first().copied();
         if let Some(job) = job
             && earlier.is_none()
             && !accumulators.is_empty()
         {
-            cx.tell_job(self.app, job, JobEvent::Accumulated(accumulators));
+            self.tell_job(cx, job, JobEvent::Accumulated(accumulators));
         }
         if differs {
             self.roll_back_consumers(cx, task.stage, task.partition);
@@ -189,7 +191,9 @@ impl Run {
                 continue;
             }
             let is_last = at + 1 == stage.targeted_by.len();
-            if let Some(event) = if is_last { event.take() } else { event.clone() } {
+            if let Some(event) = if is_last { event.take() } else { event.clone() }
+                && self.listening
+            {
                 cx.tell_job(app, *id, event);
             }
             if wanted.left == 0 {

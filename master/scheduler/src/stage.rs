@@ -1,5 +1,5 @@
-//! What is known of one stage and of its tasks. Here are the data and what can be said of one stage alone; what
-//! concerns several stages is in `plan`, `map_output` and `reports`.
+//! What is known of one stage and of its tasks. Here are the data and what can be said of one stage alone;
+//! what concerns several stages is in `plan`, `map_output` and `reports`.
 
 use crate::cluster::SetKey;
 use crate::task_set::TaskSet;

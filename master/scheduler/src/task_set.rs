@@ -1,5 +1,5 @@
-//! The pending tasks of one stage, found by the worker that would take them. Entries are left behind when a task
-//! goes elsewhere, and dropped when they are met: the state of the task decides.
+//! The pending tasks of one stage, found by the worker that would take them. Entries are left behind when a
+//! task goes elsewhere, and dropped when they are met: the state of the task decides.
 
 use crate::worker::HostId;
 use firesteel_common::id::WorkerId;

@@ -1,5 +1,5 @@
-//! What is known of one worker, and the table of them. Ids are never reused, so an id that is held anywhere can
-//! at worst point to nothing.
+//! What is known of one worker, and the table of them. Ids are never reused, so an id that is held anywhere
+//! can at worst point to nothing.
 
 use crate::event::LinkId;
 use firesteel_common::id::{AppAttemptId, Epoch, Incarnation, StageId, TaskId, WorkerId};
@@ -72,7 +72,8 @@ pub(crate) struct Workers {
     retired: BTreeSet<WorkerId>,
     hosts: BTreeMap<String, HostId>,
     pub links: BTreeMap<LinkId, WorkerId>,
-    /// Connections that are closed, or were given up: nothing that still comes over them counts. The newest ones.
+    /// Connections that are closed, or were given up: nothing that still comes over them counts. The newest
+    /// ones.
     dead_links: BTreeSet<LinkId>,
     pub incarnations: BTreeMap<Incarnation, WorkerId>,
     pub addresses: BTreeMap<Arc<str>, WorkerId>,
