@@ -37,6 +37,7 @@ pub mod record;
 mod serial;
 mod table;
 pub mod task;
+#[cfg(feature = "testing")]
 pub mod testing;
 pub mod text;
 

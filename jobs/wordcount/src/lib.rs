@@ -113,3 +113,33 @@ pub fn fails(
     assert!(how != "panic", "it was asked to fail");
     numbers.count()
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn the_most_frequent_words_come_first_and_ties_in_their_order() {
+        let mut summary = Summary::default();
+        let words: Vec<String> = (0..1000_u64).map(|number| format!("w{:03}", number * 7 % 1000)).collect();
+        for word in &words {
+            summary.add(5, word, u64::from(word.ends_with('3')) + 1);
+        }
+        summary.shorten(5);
+        let top: Vec<&str> = summary.top.iter().map(|(_, word)| word.as_str()).collect();
+        assert_eq!(top, ["w003", "w013", "w023", "w033", "w043"]);
+        assert_eq!((summary.words, summary.distinct), (1100, 1000));
+    }
+
+    #[test]
+    fn nothing_is_counted_of_nothing() {
+        let file = std::env::current_exe().unwrap();
+        let empty = firesteel::testing::run(|cx| empty_tasks(cx, 3)).unwrap();
+        assert_eq!(empty, 0);
+        let error =
+            firesteel::testing::run(|cx| wordcount(cx, format!("{}.txt", file.display()), None, None));
+        assert_eq!(error.unwrap_err().code, firesteel::ErrorCode::InputNotReadable);
+    }
+}
