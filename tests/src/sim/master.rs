@@ -142,11 +142,16 @@ impl World {
         self.master.up.as_ref().is_some_and(|up| up.drivers.get(&app) == Some(&conn))
     }
 
-    /// A driver has said hello on a connection: it is that of its application attempt from now on.
+    /// A driver has said hello on a connection: it is that of its application attempt from now on, and an
+    /// older one is closed first.
     pub(crate) fn accept_driver(&mut self, app: AppAttemptId, conn: u64) {
-        let old = self.master.up.as_mut().and_then(|up| up.drivers.insert(app, conn));
+        let old = self.master.up.as_mut().and_then(|up| up.drivers.remove(&app));
         if let Some(old) = old {
             self.close(old, true);
+            self.step(Event::DriverLinkClosed(app));
+        }
+        if let Some(up) = &mut self.master.up {
+            up.drivers.insert(app, conn);
         }
     }
 

@@ -81,9 +81,9 @@ pub struct Summary {
     pub failures: Vec<(u64, String)>,
     /// In how many runs each kind of fault happened at least once.
     pub seeds_by_fault: BTreeMap<&'static str, u64>,
-    /// The fewest faults of any run.
+    /// The fewest faults of any run that held (one that does not stops early).
     pub fewest_faults: u32,
-    /// The fewest kinds of faults of any run.
+    /// The fewest kinds of faults of any run that held.
     pub fewest_kinds: u32,
     /// Steps over all runs.
     pub steps: u64,
@@ -141,8 +141,9 @@ pub fn sweep(seeds: Range<u64>, threads: usize, options: &Options) -> Summary {
 
 impl Summary {
     fn add(&mut self, outcome: Outcome) {
-        let (faults, kinds) = (outcome.faults.values().sum(), outcome.faults.len() as u32);
-        self.merge_fewest(faults, kinds);
+        if outcome.ok {
+            self.merge_fewest(outcome.faults.values().sum(), outcome.faults.len() as u32);
+        }
         self.runs += 1;
         self.steps += outcome.steps;
         self.apps += u64::from(outcome.apps);
@@ -156,16 +157,16 @@ impl Summary {
     }
 
     fn merge_fewest(&mut self, faults: u32, kinds: u32) {
-        let first = self.runs == 0;
+        // Every run has some, so that none means that nothing was counted yet.
+        let first = self.fewest_faults == 0;
         self.fewest_faults = if first { faults } else { self.fewest_faults.min(faults) };
         self.fewest_kinds = if first { kinds } else { self.fewest_kinds.min(kinds) };
     }
 
     fn merge(&mut self, other: Summary) {
-        if other.runs == 0 {
-            return;
+        if other.fewest_faults > 0 {
+            self.merge_fewest(other.fewest_faults, other.fewest_kinds);
         }
-        self.merge_fewest(other.fewest_faults, other.fewest_kinds);
         self.runs += other.runs;
         self.steps += other.steps;
         self.apps += other.apps;
