@@ -149,7 +149,7 @@ fn registration(worker: u64) -> Registration {
 
 /// The worker that every second task prefers.
 fn preferred(partition: u32, workers: u32) -> Option<WorkerId> {
-    (partition % 2 == 0).then(|| WorkerId(u64::from(partition / 2 % workers) + 1))
+    partition.is_multiple_of(2).then(|| WorkerId(u64::from(partition / 2 % workers) + 1))
 }
 
 fn job(tasks: u32, workers: u32) -> JobSpec {

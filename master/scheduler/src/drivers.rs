@@ -94,7 +94,7 @@ impl Scheduler {
     }
 
     /// A driver said something.
-    pub(crate) fn from_driver(&mut self, id: AppAttemptId, message: FromDriver) {
+    pub(crate) fn hear_driver(&mut self, id: AppAttemptId, message: FromDriver) {
         let Some(app) = self.apps.get_mut(&id.app) else { return self.answer_ended(id, message) };
         let planted = self.cluster.is_planted(PlantedBug::Fencing);
         let may_talk = matches!(app.phase, Phase::Running(_) | Phase::Expected { .. } | Phase::Ending { .. });
@@ -104,7 +104,7 @@ impl Scheduler {
             return self.cluster.tell_driver(id, ToDriver::Kill { reason });
         }
         if matches!(app.phase, Phase::Ending { .. }) {
-            return self.from_ending_driver(id, message);
+            return self.hear_ending_driver(id, message);
         }
         let (run, cx) = (&mut app.run, &mut self.cluster);
         match message {
@@ -121,7 +121,7 @@ impl Scheduler {
     }
 
     /// The application has its outcome already, but it is not durable yet.
-    fn from_ending_driver(&mut self, id: AppAttemptId, message: FromDriver) {
+    fn hear_ending_driver(&mut self, id: AppAttemptId, message: FromDriver) {
         match message {
             FromDriver::Attach { .. } => self.tell_attached(id),
             FromDriver::Finish(outcome) => {

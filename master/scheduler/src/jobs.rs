@@ -1,6 +1,6 @@
 //! What drivers ask for: jobs submitted, extended, cancelled; and what they hear of them.
 
-use crate::app::{Dataset, Run};
+use crate::app::Run;
 use crate::cluster::Cluster;
 use crate::job::{Job, Wanted};
 use crate::stage::{Input, Output, Stage, TaskState};
@@ -98,7 +98,7 @@ impl Run {
             }
             let stage = Stage::new(spec, inputs, self.first_attempt);
             for dataset in &stage.datasets {
-                self.datasets.entry(*dataset).or_insert_with(Dataset::default);
+                self.datasets.entry(*dataset).or_default();
             }
             let inputs: BTreeSet<StageId> = stage.inputs.iter().map(|input| input.stage).collect();
             for input in &inputs {

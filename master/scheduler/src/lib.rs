@@ -93,8 +93,8 @@ impl Scheduler {
     pub fn step(&mut self, now: Timestamp, event: Event) -> Vec<Effect> {
         self.cluster.now = now.max(self.cluster.now);
         match event {
-            Event::FromWorker { link, message } => self.from_worker(link, message),
-            Event::FromDriver { app, message } => self.from_driver(app, message),
+            Event::FromWorker { link, message } => self.hear_worker(link, message),
+            Event::FromDriver { app, message } => self.hear_driver(app, message),
             Event::SubmitApp(submission) => self.submit_app(submission),
             Event::Recovered(submissions) => self.recover(submissions),
             Event::AttemptJournaled(attempt) => self.attempt_journaled(attempt),

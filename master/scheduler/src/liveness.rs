@@ -17,19 +17,23 @@ use std::collections::BTreeSet;
 
 impl Scheduler {
     /// A worker said something.
-    pub(crate) fn from_worker(&mut self, link: LinkId, message: FromWorker) {
+    pub(crate) fn hear_worker(&mut self, link: LinkId, message: FromWorker) {
         let FromWorker { epoch, incarnation, message } = message;
         let message = match message {
             ToMaster::Register(registration) => return self.register(link, incarnation, registration),
             other => other,
         };
-        let bound = self.cluster.workers.links.get(&link).copied();
+        let planted = matches!(self.cluster.planted, Some(PlantedBug::Fencing | PlantedBug::Commit));
+        let mut bound = self.cluster.workers.links.get(&link).copied();
+        if planted {
+            bound = bound.or_else(|| self.cluster.workers.incarnations.get(&incarnation).copied());
+        }
         let Some(worker) = bound.and_then(|id| self.cluster.workers.get_mut(id)) else {
             self.cluster.counters.fenced += 1;
             return;
         };
         let fits = worker.incarnation == incarnation && self.epoch == epoch;
-        if !fits && self.cluster.planted != Some(PlantedBug::Fencing) {
+        if !fits && !planted {
             self.cluster.counters.fenced += 1;
             return;
         }

@@ -94,8 +94,8 @@ impl Run {
         let losses = trouble.fetch_losses;
         if losses > cx.settings.stage_attempts_max {
             let message = format!(
-                "the output of {id}, partition {map}, could not be read {losses} times, the last time from {} \
-                 ({cause:?})",
+                "the output of {id}, partition {map}, could not be read {losses} times, the last time from \
+                 {} ({cause:?})",
                 output.worker
             );
             let error = Error::new(ErrorCode::StageRetriesExhausted, message)
@@ -242,8 +242,8 @@ impl Run {
                 ("its rows in another order", "submit the job again")
             };
             let message = format!(
-                "{id} wrote {what} when a task of it was repeated, but results made of what it wrote first have \
-                 left the cluster"
+                "{id} wrote {what} when a task of it was repeated, but results made of what it wrote first \
+                 have left the cluster"
             );
             self.fail_job(cx, job, Error::new(ErrorCode::NotDeterministic, message).with_help(help));
         }
