@@ -11,10 +11,13 @@
 
 pub mod block;
 pub mod bytes;
+#[cfg(feature = "cluster")]
 pub mod config;
 pub mod error;
+#[cfg(feature = "cluster")]
 pub mod event;
 pub mod graph;
+#[cfg(feature = "cluster")]
 pub mod http;
 pub mod id;
 pub mod job;

@@ -26,12 +26,17 @@
 //! by a short header and raw bytes.
 
 pub mod codec;
+#[cfg(feature = "cluster")]
 pub mod data;
+#[cfg(feature = "cluster")]
 pub mod driver;
+#[cfg(feature = "cluster")]
 pub mod executor;
+#[cfg(feature = "cluster")]
 pub mod hello;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "cluster")]
 pub mod worker;
 
 /// The version of the whole protocol; both ends must have the same.
