@@ -6,7 +6,7 @@
 //! content of a job.
 
 use firesteel_common::error::{Error, ErrorCode, Result};
-use firesteel_common::event::LoggedEvent;
+use firesteel_common::event::{AppEvent, LoggedEvent};
 use firesteel_common::http::{AppStatus, ErrorBody, PluginInfo, SubmitRequest, SubmitResponse, WorkerInfo};
 use firesteel_common::id::AppId;
 use serde::Serialize;
@@ -290,13 +290,23 @@ impl Cluster {
         }
     }
 
-    /// The event log of an application, so far.
+    /// The event log of an application, to its end: it is written beside the outcome, not before it.
     ///
     /// # Errors
-    /// The master's, or `CODEC` if a line is not an event.
+    /// The master's, `CODEC` if a line is not an event, or `INTERNAL` if the end does not come.
     pub fn events(&self, app: AppId) -> Result<Vec<LoggedEvent>> {
-        let text = self.get(&format!("/applications/{app}/events"))?;
-        text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(json).collect()
+        let deadline = Instant::now() + PATIENCE;
+        let mut log: Vec<LoggedEvent> = Vec::new();
+        while Instant::now() < deadline {
+            let text = self.get(&format!("/applications/{app}/events?from={}&wait_ms=1000", log.len()))?;
+            for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                log.push(json(line)?);
+            }
+            if log.iter().any(|line| matches!(line.event, AppEvent::AppEnded { .. })) {
+                return Ok(log);
+            }
+        }
+        Err(Error::new(ErrorCode::Internal, format!("the event log of {app} has no end")))
     }
 
     /// Waits until exactly these many workers are alive.

@@ -51,6 +51,11 @@ pub struct Cost {
 }
 
 impl Cost {
+    /// Whether an event is one of those that are counted.
+    pub fn counts(line: &LoggedEvent) -> bool {
+        Self::of(std::slice::from_ref(line)) != Self::default()
+    }
+
     /// Reads it from the event log.
     pub fn of(log: &[LoggedEvent]) -> Self {
         let mut cost = Self::default();

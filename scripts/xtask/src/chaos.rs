@@ -43,6 +43,9 @@ pub struct ChaosArgs {
     /// What runs
     #[arg(long, value_enum, default_value_t = Job::Wordcount)]
     job: Job,
+    /// Print, on standard error, the events that are counted
+    #[arg(long)]
+    events: bool,
     /// The scale of the TPC-H tables
     #[arg(long, default_value_t = 0.1)]
     scale: f64,
@@ -77,7 +80,7 @@ pub fn run(args: &ChaosArgs) -> Result<()> {
     let request = request(&cluster, args)?;
     match args.kill {
         Victim::Master => kill_master(&mut cluster, &request)?,
-        victim => kill_in_the_middle(&mut cluster, &request, victim, args.after, faults.path())?,
+        _ => kill_in_the_middle(&mut cluster, &request, args, faults.path())?,
     }
     cluster.stop()
 }
@@ -140,23 +143,27 @@ fn tpch(dir: &Path, scale: f64) -> Result<BTreeMap<String, String>> {
 fn kill_in_the_middle(
     cluster: &mut Cluster,
     request: &SubmitRequest,
-    victim: Victim,
-    after: u32,
+    args: &ChaosArgs,
     faults: &Path,
 ) -> Result<()> {
     let (app, expected) = cluster.run(request)?;
     let mut driver = status(cluster, app)?.driver;
     for _ in 0..TRIES {
         let worker = other_worker(cluster, driver)?;
-        let token = plant(faults, victim, after, worker)?;
+        let token = plant(faults, args.kill, args.after, worker)?;
         let (app, found) = cluster.run(request)?;
-        driver = status(cluster, app)?.driver;
-        if victim == Victim::Worker && driver == Some(worker) {
-            // The driver's place was guessed from the last run, and the guess was wrong.
+        let ended = status(cluster, app)?;
+        driver = ended.driver;
+        if args.kill == Victim::Worker && ended.attempt > 1 {
+            // The driver's place was guessed from the last run, and the guess was wrong: it died with the worker.
             replace_worker(cluster, &token)?;
             continue;
         }
-        return report(&cluster.events(app)?, &token, expected == found);
+        let log = cluster.events(app)?;
+        if args.events {
+            log.iter().filter(|line| Cost::counts(line)).for_each(|line| eprintln!("{line:?}"));
+        }
+        return report(&log, &token, expected == found);
     }
     Err(failed("the driver was on the worker that died, every time"))
 }
