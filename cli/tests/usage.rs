@@ -1,5 +1,5 @@
-//! The binary without a cluster: help, misuse, wrong settings. (Being an integration test of this crate, it also
-//! makes `cargo test` build the binary that the tests over real processes start.)
+//! The binary without a cluster: help, misuse, wrong settings. (Being an integration test of this crate, it
+//! also makes `cargo test` build the binary that the tests over real processes start.)
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::process::{Command, Output};

@@ -1,6 +1,7 @@
 //! Tests over real processes: the one binary as master, workers, executors, drivers and commands.
 //!
-//! Clusters never overlap: the machine has few cores, and a test that waits for a core measures the wrong thing.
+//! Clusters never overlap: the machine has few cores, and a test that waits for a core measures the wrong
+//! thing.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod commands;

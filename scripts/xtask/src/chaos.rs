@@ -155,7 +155,8 @@ fn kill_in_the_middle(
         let ended = status(cluster, app)?;
         driver = ended.driver;
         if args.kill == Victim::Worker && ended.attempt > 1 {
-            // The driver's place was guessed from the last run, and the guess was wrong: it died with the worker.
+            // The driver's place was guessed from the last run, and the guess was wrong: it died with the
+            // worker.
             replace_worker(cluster, &token)?;
             continue;
         }

@@ -143,7 +143,7 @@ fn versions_stand_in_one_table() {
         for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
             let Some(toml::Value::Table(dependencies)) = manifest.get(section) else { continue };
             for (name, dependency) in dependencies {
-                if dependency.get("workspace") != Some(&toml::Value::Boolean(true)) {
+                if dependency.is_str() || dependency.get("version").is_some() {
                     wrong.push(format!("{path}: the version of {name} belongs into the root's table"));
                 }
             }
@@ -197,8 +197,8 @@ fn expressions_of_licences_are_understood() {
 
 #[test]
 fn functions_are_measured_from_head_to_closing_brace() {
-    let text = "impl X {\n    pub fn a(\n        b: u8,\n    ) -> u8 {\n        b\n    }\n\n    fn c(&self);\n    fn d() {}\n}";
-    let lines: Vec<&str> = text.lines().collect();
+    let lines = ["impl X {", "    pub fn a(", "        b: u8,", "    ) -> u8 {", "        b", "    }", ""];
+    let lines = [&lines[..], &["    fn c(&self);", "    fn d() {}", "}"]].concat();
     assert_eq!(functions(&lines), [("a".to_owned(), 2, 5), ("c".to_owned(), 8, 1), ("d".to_owned(), 9, 1)]);
 }
 
