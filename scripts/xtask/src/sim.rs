@@ -11,6 +11,9 @@ use std::time::Instant;
 
 /// In how many percent of the seeds each kind of fault must happen.
 const FAULT_PERCENT_MIN: u64 = 5;
+/// How many faults each seed must have, and of how many kinds.
+const FAULTS_MIN: u32 = 5;
+const KINDS_MIN: u32 = 3;
 /// Seeds that are run before it is looked whether a planted fault was found.
 const BATCH: u64 = 50;
 
@@ -66,6 +69,11 @@ pub fn sweep(seeds: Range<u64>) -> Result<()> {
     if !summary.failures.is_empty() {
         return Err(failed(format!("{} seeds failed", summary.failures.len())));
     }
+    if summary.fewest_faults < FAULTS_MIN || summary.fewest_kinds < KINDS_MIN {
+        return Err(failed(format!(
+            "a seed with fewer than {FAULTS_MIN} faults, or of fewer than {KINDS_MIN} kinds"
+        )));
+    }
     let rare = summary.rare_faults(FAULT_PERCENT_MIN);
     if summary.runs >= 200 && !rare.is_empty() {
         return Err(failed(format!("faults in fewer than {FAULT_PERCENT_MIN} % of the seeds: {rare:?}")));
@@ -74,12 +82,20 @@ pub fn sweep(seeds: Range<u64>) -> Result<()> {
 }
 
 fn print(summary: &Summary, seconds: f64) {
+    let of = |word: &str| summary.failures.iter().filter(|(_, failure)| failure.starts_with(word)).count();
     println!(
-        "seeds={} failed={} applications={} steps={} seconds={seconds:.1}",
+        "seeds={} failed={} lost={} duplicated={} hung={} applications={} succeeded={} steps={} \
+         faults_a_seed>={} kinds_a_seed>={} seconds={seconds:.1}",
         summary.runs,
         summary.failures.len(),
+        of("lost:"),
+        of("duplicated:"),
+        of("hung:"),
         summary.apps,
-        summary.steps
+        summary.succeeded,
+        summary.steps,
+        summary.fewest_faults,
+        summary.fewest_kinds,
     );
     for (kind, seeds) in &summary.seeds_by_fault {
         println!("  fault {kind}: in {seeds} seeds ({} %)", seeds * 100 / summary.runs.max(1));
