@@ -83,9 +83,9 @@ impl WorkerCore {
         match event {
             WorkerEvent::MasterConnected => self.master_connected(out),
             WorkerEvent::MasterLost => self.master_lost(),
-            WorkerEvent::FromMaster(message) => self.from_master(now, message, out),
+            WorkerEvent::FromMaster(message) => self.hear_master(now, message, out),
             WorkerEvent::PluginReady { plugin, path } => self.plugin_ready(plugin, path, out),
-            WorkerEvent::FromExecutor { app, message } => self.from_executor(app, message, out),
+            WorkerEvent::FromExecutor { app, message } => self.hear_executor(app, message, out),
             WorkerEvent::ExecutorExited { app, reason } => self.executor_exited(app, reason, out),
             WorkerEvent::DriverExited { app, reason } => self.driver_exited(app, reason, out),
             WorkerEvent::Output { app, source, bytes } => self.output(app, source, bytes, out),
@@ -96,7 +96,7 @@ impl WorkerCore {
         effects
     }
 
-    fn from_master(&mut self, now: Timestamp, message: ToWorker, out: &mut Vec<WorkerEffect>) {
+    fn hear_master(&mut self, now: Timestamp, message: ToWorker, out: &mut Vec<WorkerEffect>) {
         match message {
             ToWorker::Registered { worker, epoch, heartbeat_ms } => {
                 self.registered(now, worker, epoch, heartbeat_ms, out);
@@ -113,7 +113,7 @@ impl WorkerCore {
         }
     }
 
-    fn from_executor(&mut self, app: AppAttemptId, message: FromExecutor, out: &mut Vec<WorkerEffect>) {
+    fn hear_executor(&mut self, app: AppAttemptId, message: FromExecutor, out: &mut Vec<WorkerEffect>) {
         match message {
             FromExecutor::Ready => self.executor_ready(app, out),
             FromExecutor::Finished(reports) => self.tasks_finished(app, reports, out),
