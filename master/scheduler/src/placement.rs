@@ -123,8 +123,8 @@ impl Scheduler {
             }
             self.cluster.placement.relax.remove(&(at, key));
             if let Some(stage) = self.apps.get_mut(&key.0).and_then(|app| app.run.stages.get_mut(&key.2)) {
-                let constrained: Vec<u32> = stage.set.constrained().collect();
-                stage.set.fresh.extend(constrained);
+                let waiting: Vec<u32> = stage.set.queued().collect();
+                stage.set.fresh.extend(waiting);
                 self.cluster.placement.fresh.insert(key);
             }
         }
@@ -168,7 +168,8 @@ impl Scheduler {
         let Some(app) = self.apps.get_mut(&key.0) else { return };
         let Some(stage) = app.run.stages.get_mut(&key.2) else { return };
         let fresh = std::mem::take(&mut stage.set.fresh);
-        let relaxed = stage.set.is_relaxed(self.cluster.now);
+        // Without a time to wait for, a task goes anywhere: it may have got its preference after it was queued.
+        let waits = stage.set.relax_at.is_some_and(|at| at > self.cluster.now);
         let mut later = Vec::new();
         for partition in fresh {
             if self.cluster.placement.freest().is_none() {
@@ -182,7 +183,7 @@ impl Scheduler {
             let near = places.workers.iter().copied().find(has_room);
             match near.or_else(|| self.cluster.placement.free_of(&places.hosts, has_room)) {
                 Some(worker) => app.run.launch_now(&mut self.cluster, key.2, partition, worker),
-                None if places.is_empty() || relaxed => later.push(partition),
+                None if places.is_empty() || !waits => later.push(partition),
                 None => {}
             }
         }

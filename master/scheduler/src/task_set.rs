@@ -86,9 +86,9 @@ impl TaskSet {
         if self.is_relaxed(now) { pop_pending(&mut self.constrained, &pending) } else { None }
     }
 
-    /// Tasks with a preference, some of which may not be pending any more.
-    pub fn constrained(&self) -> impl Iterator<Item = u32> {
-        self.constrained.iter().copied()
+    /// All tasks, some of which may not be pending any more.
+    pub fn queued(&self) -> impl Iterator<Item = u32> {
+        self.anywhere.iter().chain(&self.constrained).copied()
     }
 
     /// Forgets a worker; returns the tasks that preferred it.
