@@ -226,6 +226,12 @@ impl Scheduler {
                 driver.exited = Some(reason);
                 driver.deadline = Some(deadline);
             }
+            // An earlier master may have stopped it in favour of an attempt that it did not live to journal.
+            Phase::Running(Driver { attached: false, .. }) | Phase::Expected { .. }
+                if app.run.recovered && app.program.is_some() =>
+            {
+                self.next_attempt(id.app);
+            }
             Phase::Running(_) | Phase::Expected { .. } => self.driver_died(id.app, &reason),
             Phase::Queued { .. } | Phase::Journaling | Phase::Ending { .. } => {}
         }
