@@ -2,10 +2,7 @@
 //!
 //! What is *not* here: anything about jobs, stages or blocks. The rooms do the work; a command parses flags,
 //! starts or asks a room, and prints.
-#![cfg_attr(
-    test,
-    expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")
-)]
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on has failed"))]
 
 mod children;
 mod client;

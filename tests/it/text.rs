@@ -47,7 +47,7 @@ pub fn write(dir: &Path, files: u32, bytes: u64, seed: u64) {
 pub fn counted_by_others(dir: &Path) -> BTreeMap<String, u64> {
     let files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     let mut cat = Command::new("cat").args(files).stdout(Stdio::piped()).spawn().unwrap();
-    let mut pipe = |program: &str, args: &[&str], input: std::process::ChildStdout| {
+    let pipe = |program: &str, args: &[&str], input: std::process::ChildStdout| {
         Command::new(program)
             .args(args)
             .env("LC_ALL", "C")

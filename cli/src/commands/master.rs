@@ -47,7 +47,7 @@ impl MasterArgs {
         };
         let options = MasterOptions {
             temporary: self.temporary,
-            on_ready: Box::new(|state| announce(state)),
+            on_ready: Box::new(announce),
             ..MasterOptions::new(run_dir::create(&dir)?, config)
         };
         firesteel_master::run_master(options)?;

@@ -73,7 +73,7 @@ impl World {
 
     fn left_at_master(&self) -> Option<String> {
         let Some(up) = &self.master.up else { return Some("hung: the master is down".to_owned()) };
-        if up.scheduler.apps().first().is_some() {
+        if !up.scheduler.apps().is_empty() {
             return Some("left: the scheduler still has an application".to_owned());
         }
         let kept = self.journal.apps.keys().find(|app| !up.scheduler.is_empty_of(**app));

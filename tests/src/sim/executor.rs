@@ -123,7 +123,7 @@ impl World {
         process.executors.get_mut(&of.app).filter(|executor| executor.life == of.life)
     }
 
-    pub(crate) fn to_executor(&mut self, to: ExecutorRef, message: ToExecutor) {
+    pub(crate) fn tell_executor(&mut self, to: ExecutorRef, message: ToExecutor) {
         let at = self.clock.now() + self.rng.between(20, 200);
         let Some(executor) = self.executor(to) else { return };
         executor.last_told = executor.last_told.max(at);
@@ -131,7 +131,7 @@ impl World {
         self.clock.at(at, Happening::ToExecutor { to, message });
     }
 
-    fn to_shell(&mut self, of: ExecutorRef, message: FromExecutor, block: Option<(BlockId, Content)>) {
+    fn tell_shell(&mut self, of: ExecutorRef, message: FromExecutor, block: Option<(BlockId, Content)>) {
         let at = self.clock.now() + self.rng.between(20, 200);
         let Some(executor) = self.executor(of) else { return };
         executor.last_said = executor.last_said.max(at);
@@ -143,7 +143,7 @@ impl World {
     pub(crate) fn executor_ready(&mut self, of: ExecutorRef) {
         if let Some(executor) = self.executor(of) {
             executor.ready = true;
-            self.to_shell(of, FromExecutor::Ready, None);
+            self.tell_shell(of, FromExecutor::Ready, None);
         }
     }
 
@@ -221,7 +221,7 @@ impl World {
             if executor.attempts.insert(task, attempt).is_some() {
                 self.fail(format!("duplicated: {task} runs twice in one executor"));
             }
-            self.to_shell(to, FromExecutor::AcquireMemory { request, bytes: 4096 }, None);
+            self.tell_shell(to, FromExecutor::AcquireMemory { request, bytes: 4096 }, None);
             let delay = self.rng.between(100, 2_000);
             self.clock.after(delay, Happening::TaskReads { of: to, task });
         }
@@ -341,7 +341,7 @@ impl World {
     ) {
         if let Some(attempt) = self.attempt(of, task) {
             attempt.waits.insert((stage, map));
-            self.to_shell(of, FromExecutor::FetchFailed { task, stage, map, place, cause }, None);
+            self.tell_shell(of, FromExecutor::FetchFailed { task, stage, map, place, cause }, None);
         }
     }
 
@@ -373,7 +373,7 @@ impl World {
         content.value = dataset_value(seed, task.partition, &inputs[..of_cached]);
         let kind = BlockKind::Cached { dataset, partition: task.partition };
         let block = BlockId { app: of.app, kind };
-        self.to_shell(
+        self.tell_shell(
             of,
             FromExecutor::Store { request, block, bytes: 64 },
             room.then_some((block, content)),
@@ -439,7 +439,7 @@ impl World {
         let TaskId { stage, partition, attempt: number, .. } = task;
         let block = BlockId { app: of.app, kind: BlockKind::MapOutput { stage, partition, attempt: number } };
         let message = FromExecutor::MapOutput { task, status: status.clone() };
-        self.to_shell(of, message, Some((block, content)));
+        self.tell_shell(of, message, Some((block, content)));
         self.report(of, attempt, TaskOutcome::MapOutput(status));
     }
 
@@ -448,7 +448,7 @@ impl World {
         let value = if attempt.plan.large {
             let kind = BlockKind::Result { stage, partition, attempt: number };
             let block = BlockId { app: of.app, kind };
-            self.to_shell(of, FromExecutor::ResultBlock { block, bytes: 128 }, Some((block, content)));
+            self.tell_shell(of, FromExecutor::ResultBlock { block, bytes: 128 }, Some((block, content)));
             ResultValue::Block { worker: WorkerId(0), block, bytes: 128 }
         } else {
             ResultValue::Inline(content.encode())
@@ -466,8 +466,8 @@ impl World {
             accumulators: vec![AccumulatorUpdate { id: 0, value: Payload::from(vec![1]) }],
             stored: attempt.stored.clone(),
         };
-        self.to_shell(of, FromExecutor::ReleaseMemory { bytes: 4096 }, None);
-        self.to_shell(of, FromExecutor::Finished(vec![report]), None);
+        self.tell_shell(of, FromExecutor::ReleaseMemory { bytes: 4096 }, None);
+        self.tell_shell(of, FromExecutor::Finished(vec![report]), None);
     }
 }
 

@@ -212,10 +212,11 @@ impl World {
                 link.to_master.arrived == link.to_master.sent && link.to_peer.arrived == link.to_peer.sent;
             !link.open_at_master && !link.open_at_peer && idle
         });
-        if done && let Some(link) = self.conns.remove(&conn) {
-            if let Peer::Worker { host, .. } = link.peer {
-                self.remember_past(host, link);
-            }
+        if done
+            && let Some(link) = self.conns.remove(&conn)
+            && let Peer::Worker { host, .. } = link.peer
+        {
+            self.remember_past(host, link);
         }
     }
 

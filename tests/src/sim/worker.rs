@@ -194,7 +194,7 @@ impl World {
                 {
                     // The store had no room: the shell answers by itself.
                     let answer = ToExecutor::Stored { request: *request, kept: false };
-                    self.to_executor(of, answer);
+                    self.tell_executor(of, answer);
                     return;
                 }
                 if let Some((id, content)) = block {
@@ -257,7 +257,7 @@ impl World {
             WorkerEffect::SendExecutor { app, message } => {
                 if let Some(executor) = process.executors.get(&app) {
                     let to = ExecutorRef { host, worker_life: life, app, life: executor.life };
-                    self.to_executor(to, message);
+                    self.tell_executor(to, message);
                 }
             }
             WorkerEffect::StopExecutor(app) => self.end_executor(host, life, app, "it was stopped"),

@@ -146,7 +146,10 @@ impl SubmitArgs {
         let (client_of_thread, (sender, ended)) = (client.clone(), bounded(1));
         std::thread::Builder::new()
             .name("result".into())
-            .spawn(move || sender.send(super::status::ended(&client_of_thread, app)))
+            .spawn(move || {
+                // Nobody waits any more if the command was stopped.
+                let _ = sender.send(super::status::ended(&client_of_thread, app));
+            })
             .map_err(|cause| Failure::io("starting a thread", &cause))?;
         let status = select! {
             recv(ended) -> status => status.ok(),
