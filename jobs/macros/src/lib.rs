@@ -12,7 +12,7 @@ use signature::Entry;
 
 /// Makes a function an entry point of the plugin, under its own name.
 ///
-/// ```ignore
+/// ```text
 /// /// Counts the lines of a text.
 /// #[firesteel::entry]
 /// pub fn lines(
