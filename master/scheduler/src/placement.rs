@@ -168,7 +168,7 @@ impl Scheduler {
         let Some(app) = self.apps.get_mut(&key.0) else { return };
         let Some(stage) = app.run.stages.get_mut(&key.2) else { return };
         let fresh = std::mem::take(&mut stage.set.fresh);
-        // Without a time to wait for, a task goes anywhere: it may have got its preference after it was queued.
+        // Without a time to wait for, a task goes anywhere: its preference may have come after it was queued.
         let waits = stage.set.relax_at.is_some_and(|at| at > self.cluster.now);
         let mut later = Vec::new();
         for partition in fresh {
