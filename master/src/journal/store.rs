@@ -106,7 +106,14 @@ impl Store {
     /// Makes a group of records durable and answers each.
     pub(super) fn commit(&self, group: Vec<Record>) {
         let mut deferred = Vec::with_capacity(group.len());
-        let committed = self.reopen().and_then(|()| self.try_commit(group, &mut deferred));
+        let committed = match self.begin() {
+            Ok(txn) => self.commit_group(txn, group, &mut deferred),
+            Err(error) => {
+                // Nobody asks again for what was never answered.
+                deferred.extend(group.into_iter().map(refuse));
+                Err(error)
+            }
+        };
         if let Err(error) = &committed {
             tracing::error!(%error, "the journal cannot be written");
             *self.database.write() = None;
@@ -116,19 +123,23 @@ impl Store {
         }
     }
 
-    /// Opens the database again if its last transaction failed.
-    fn reopen(&self) -> Result<(), Error> {
+    /// Begins a transaction; opens the database again first if its last one failed.
+    fn begin(&self) -> Result<WriteTransaction, Error> {
         if self.database.read().is_none() {
             *self.database.write() = Some(open_database(&self.run_dir)?);
         }
-        Ok(())
-    }
-
-    fn try_commit(&self, group: Vec<Record>, deferred: &mut Vec<Deferred>) -> Result<(), Error> {
         let database = self.database.read();
         let Some(database) = database.as_ref() else { return Err(not_open()) };
+        database.begin_write().map_err(|cause| storage_error("writing the journal", cause.into()))
+    }
+
+    fn commit_group(
+        &self,
+        mut txn: WriteTransaction,
+        group: Vec<Record>,
+        deferred: &mut Vec<Deferred>,
+    ) -> Result<(), Error> {
         let failed = |cause| storage_error("writing the journal", cause);
-        let mut txn = database.begin_write().map_err(|cause| failed(cause.into()))?;
         txn.set_quick_repair(true);
         let mut broken = None;
         for record in group {
@@ -261,6 +272,18 @@ fn defer<T: Send + 'static>(
     broken
 }
 
+/// The answer to a record that found no transaction: why there was none.
+fn refuse(record: Record) -> Deferred {
+    fn unwritten<T: 'static>(ack: Ack<T>) -> Deferred {
+        Box::new(move |committed| ack(committed.and(Err(not_open()))))
+    }
+    match record {
+        Record::Submit(_, ack) => unwritten(ack),
+        Record::Outcome(_, ack) => unwritten(ack),
+        Record::Plugin(_, ack) | Record::Attempt(_, ack) | Record::Kill(_, _, ack) => unwritten(ack),
+    }
+}
+
 fn open_database(run_dir: &Path) -> Result<Database, Error> {
     let path = run_dir.join("journal.redb");
     if !path.exists() {
@@ -384,4 +407,12 @@ pub(super) fn write_format(run_dir: &Path, format: u64) {
     let txn = open_database(run_dir).unwrap().begin_write().unwrap();
     txn.open_table(META).unwrap().insert("format", format).unwrap();
     txn.commit().unwrap();
+}
+
+#[cfg(test)]
+impl Store {
+    /// As after a failed transaction.
+    pub(super) fn fail(&self) {
+        *self.database.write() = None;
+    }
 }

@@ -158,3 +158,27 @@ fn a_journal_of_another_format_is_refused() {
     assert_eq!(error.code, ErrorCode::VersionMismatch);
     assert!(error.message.contains("format 2") && error.message.contains("writes 1"), "{error}");
 }
+
+#[test]
+fn every_record_is_answered_when_the_journal_cannot_be_opened_again() {
+    let dir = run_dir();
+    let (journal, _) = Journal::open(dir.path()).unwrap();
+    submit(&journal, submission("a", None)).unwrap();
+    journal.store.fail();
+    let (path, aside) = (dir.path().join("journal.redb"), dir.path().join("aside"));
+    std::fs::rename(&path, &aside).unwrap();
+    // What no process can open as a journal, not even root's.
+    std::fs::create_dir(&path).unwrap();
+    let second = AppAttemptId { app: AppId(1), attempt: 2 };
+    let outcome = || Outcome { app: AppId(1), outcome: Ok(Payload::from(vec![1])), ended_ms: 9 };
+    assert_eq!(submit(&journal, submission("b", None)).unwrap_err().code, ErrorCode::Io);
+    assert_eq!(write(&journal, |ack| Record::Attempt(second, ack)).unwrap_err().code, ErrorCode::Io);
+    assert_eq!(write(&journal, |ack| Record::Outcome(outcome(), ack)).unwrap_err().code, ErrorCode::Io);
+    let kill = write(&journal, |ack| Record::Kill(AppId(1), "because".to_owned(), ack));
+    assert_eq!(kill.unwrap_err().code, ErrorCode::Io);
+
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::rename(&aside, &path).unwrap();
+    write(&journal, |ack| Record::Attempt(second, ack)).unwrap();
+    assert_eq!(submit(&journal, submission("b", None)).unwrap().app, AppId(2));
+}
