@@ -109,11 +109,14 @@ impl Board {
         }
     }
 
-    /// A driver is connected, so its application runs.
+    /// A driver is connected, so its application runs; unless a later attempt is wanted already, whose driver
+    /// is the one to wait for.
     pub(crate) fn driver_attached(&self, app: AppAttemptId) {
         self.change(app.app, |entry| {
-            entry.status.attempt = app.attempt;
-            entry.status.state = AppState::Running;
+            if app.attempt == entry.attempt {
+                entry.status.attempt = app.attempt;
+                entry.status.state = AppState::Running;
+            }
         });
     }
 
@@ -225,4 +228,25 @@ impl Board {
 pub(crate) fn no_such_app(app: AppId) -> Error {
     Error::new(ErrorCode::NotFound, format!("there is no application {app}"))
         .with_help("`firesteel list` shows the applications")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_driver_of_the_highest_attempt_makes_its_application_run() {
+        let board = Board::default();
+        let attempt = |attempt| AppAttemptId { app: AppId(1), attempt };
+        board.add_app(AppId(1), &serde_json::from_str("{}").unwrap(), 5, 1);
+        board.driver_attached(attempt(1));
+        let seen = || board.app(AppId(1)).map(|app| (app.state, app.attempt)).unwrap();
+        assert_eq!((seen(), board.waiting()), ((AppState::Running, 1), 0));
+        board.attempt_wanted(attempt(2));
+        board.driver_attached(attempt(1));
+        assert_eq!((seen(), board.waiting()), ((AppState::Waiting, 1), 1));
+        board.driver_attached(attempt(2));
+        board.driver_attached(attempt(1));
+        assert_eq!((seen(), board.waiting()), ((AppState::Running, 2), 0));
+    }
 }
