@@ -63,13 +63,16 @@ impl Answers {
             }
         });
         self.waiting.lock().remove(&request);
-        answer
+        // From here on `give` refuses. What it has put in before is taken even by an attempt that stops:
+        // nobody else would give back what was granted.
+        answer.or_else(|error| receiver.try_recv().map_err(|_| error))
     }
 
     /// Gives an answer to whoever waits for it; `false` if nobody does.
     pub fn give(&self, request: u64, answer: Answer) -> bool {
-        let waiting = self.waiting.lock().remove(&request);
-        waiting.is_some_and(|sender| sender.try_send(answer).is_ok())
+        // Under the lock, so that whoever takes its request back knows whether an answer was put in.
+        let mut waiting = self.waiting.lock();
+        waiting.remove(&request).is_some_and(|sender| sender.try_send(answer).is_ok())
     }
 
     /// The worker is gone: nobody will be answered.
@@ -85,4 +88,28 @@ pub fn killed() -> Error {
 
 fn gone() -> Error {
     Error::new(ErrorCode::Unreachable, "the worker of this executor is gone")
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use firesteel_net::fds::{fd_channel, socket_pair};
+
+    #[test]
+    fn an_answer_that_was_given_is_taken_even_if_the_wait_fails() {
+        let (ours, theirs) = socket_pair().unwrap();
+        let (worker, messages) = fd_channel(theirs).unwrap();
+        drop((ours, messages));
+        let (answers, signal) = (Answers::default(), Signal::default());
+        let ask = |given: bool| {
+            answers.ask(&worker, &signal, None, |request| {
+                assert!(!given || answers.give(request, Answer::Memory(7)));
+                FromExecutor::AcquireMemory { request, bytes: 7 }
+            })
+        };
+        assert!(ask(false).is_err(), "the worker is gone");
+        assert!(matches!(ask(true), Ok(Answer::Memory(7))));
+        assert!(!answers.give(answers.number(), Answer::Memory(1)));
+    }
 }

@@ -118,7 +118,7 @@ fn drive(host: &Host, job: &FetchJob, client: &mut DataClient, done: &mut usize)
             *done += 1;
             continue;
         };
-        if !job.flight.admit(&job.peer, bytes) {
+        if !job.flight.admit(&job.peer, fetch.index, bytes) {
             return Ok(());
         }
         let state = match receive(host, client, bytes) {

@@ -86,6 +86,8 @@ struct State {
     cells: Vec<CellState>,
     held: BTreeMap<Peer, u64>,
     reported: BTreeSet<(u32, u64)>,
+    /// The cell that the reader waits for, or takes next.
+    next: usize,
     closed: bool,
 }
 
@@ -93,13 +95,19 @@ impl Flight {
     /// A flight of `cells` segments.
     pub fn new(cells: usize, signal: Arc<Signal>) -> Self {
         let cells = (0..cells).map(|_| CellState::Waiting).collect();
-        let state = State { cells, held: BTreeMap::new(), reported: BTreeSet::new(), closed: false };
+        let (held, reported) = (BTreeMap::new(), BTreeSet::new());
+        let state = State { cells, held, reported, next: 0, closed: false };
         Self { state: Mutex::new(state), room: Condvar::new(), signal }
     }
 
-    /// Takes a cell out of its state if it is here; otherwise says what its state is.
+    /// Takes a cell out of its state if it is here; otherwise says what its state is. The reader comes with
+    /// one cell after the other: the cells up to this one are let in from now on.
     pub fn take(&self, index: usize) -> CellState {
         let mut state = self.state.lock();
+        if index > state.next {
+            state.next = index;
+            self.room.notify_all();
+        }
         let cell = match &state.cells[index] {
             CellState::Here(..) | CellState::Mapped(_) | CellState::Failed(_) => {
                 std::mem::replace(&mut state.cells[index], CellState::Taken)
@@ -136,19 +144,23 @@ impl Flight {
         self.state.lock().held.entry(peer.clone()).or_insert(0);
     }
 
-    /// Waits until `bytes` more may lie here from `peer`; `false` if the reader has gone. What a peer holds
-    /// is bounded for itself, and one segment is always let in: the one that the reader waits for is never
-    /// kept out by later ones of other peers.
-    pub fn admit(&self, peer: &Peer, bytes: u64) -> bool {
+    /// Waits until the `bytes` of a cell may lie here from `peer`; `false` if the reader has gone. What a
+    /// peer holds is bounded for itself, and one segment is always let in. So is, whatever the account says,
+    /// the cell that the reader waits for: a map output that was lost and made again comes from its new peer
+    /// after later cells of that peer, which are not taken, and make no room, before it is here.
+    pub fn admit(&self, peer: &Peer, index: usize, bytes: u64) -> bool {
         let mut state = self.state.lock();
         loop {
             if state.closed || self.signal.stopped() {
                 return false;
             }
             let share = FETCHED_MAX / state.held.len().max(1) as u64;
+            let awaited = index <= state.next;
             let held = state.held.entry(peer.clone()).or_insert(0);
-            if *held == 0 || *held + bytes <= share {
-                *held += bytes;
+            // The peer says how many bytes they are, and may say anything.
+            let with = held.saturating_add(bytes);
+            if awaited || *held == 0 || with <= share {
+                *held = with;
                 return true;
             }
             self.room.wait_for(&mut state, std::time::Duration::from_millis(100));
@@ -205,5 +217,54 @@ impl Flight {
     /// Whether a loss is new to this reader, so that each is reported once.
     pub fn first_report(&self, map: u32, version: u64) -> bool {
         self.state.lock().reported.insert((map, version))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
+    fn peer() -> Peer {
+        (WorkerId(2), "127.0.0.1:1".into())
+    }
+
+    fn flight(cells: usize) -> Arc<Flight> {
+        let flight = Arc::new(Flight::new(cells, Arc::new(Signal::default())));
+        flight.expect(&peer());
+        flight
+    }
+
+    fn admitted(flight: &Arc<Flight>, index: usize, bytes: u64) -> Receiver<bool> {
+        let (said, hears) = channel();
+        let flight = flight.clone();
+        std::thread::spawn(move || said.send(flight.admit(&peer(), index, bytes)));
+        hears
+    }
+
+    const SOON: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn later_cells_of_a_peer_do_not_keep_out_the_one_that_the_reader_waits_for() {
+        let flight = flight(4);
+        assert!(flight.admit(&peer(), 2, FETCHED_MAX));
+        // The first cell was lost elsewhere and is fetched again, from the peer whose account is full.
+        assert!(matches!(flight.take(0), CellState::Waiting));
+        assert_eq!(admitted(&flight, 0, 1).recv_timeout(SOON), Ok(true));
+        let next = admitted(&flight, 1, 1);
+        assert!(next.try_recv().is_err(), "the reader does not wait for it yet");
+        flight.take(1);
+        assert_eq!(next.recv_timeout(SOON), Ok(true));
+    }
+
+    #[test]
+    fn a_peer_cannot_overflow_its_account() {
+        let flight = flight(3);
+        assert!(flight.admit(&peer(), 1, 1));
+        let refused = admitted(&flight, 2, u64::MAX);
+        assert!(refused.try_recv().is_err());
+        flight.close();
+        assert_eq!(refused.recv_timeout(SOON), Ok(false));
     }
 }

@@ -35,43 +35,66 @@ fn checked(name: &str) -> Result<&str> {
 }
 
 /// Makes an output directory ready for an application attempt. What earlier attempts of the same application
-/// left unfinished is removed.
+/// left unfinished is removed; what a later one has begun is not, as its driver has taken over from this one.
 ///
 /// # Errors
-/// `OUTPUT_EXISTS` if there is anything else in it, `OUTPUT_NOT_WRITABLE`.
+/// `OUTPUT_EXISTS` if there is anything else in it, `CONFLICT` if a later attempt writes it,
+/// `OUTPUT_NOT_WRITABLE`.
 pub fn prepare(dir: &str, app: AppAttemptId) -> Result<()> {
     let dir = Path::new(dir);
     match dir.read_dir() {
-        Ok(_) if only_ours(dir, app).map_err(|cause| not_writable(dir, &cause))? => {
-            match fs::remove_dir_all(dir.join(TEMPORARY)) {
-                Err(cause) if cause.kind() != ErrorKind::NotFound => return Err(not_writable(dir, &cause)),
-                _ => {}
+        Ok(_) => {
+            let begun = attempts(dir, app).map_err(|cause| not_writable(dir, &cause))?;
+            let begun = begun.ok_or_else(|| exists(dir))?;
+            if let Some(later) = begun.iter().find(|attempt| **attempt > app.attempt) {
+                return Err(taken_over(dir, app, AppAttemptId { attempt: *later, ..app }));
+            }
+            for attempt in begun {
+                remove(&temporary(dir, AppAttemptId { attempt, ..app }))?;
             }
         }
         Err(cause) if cause.kind() == ErrorKind::NotFound => {}
-        _ => {
-            return Err(Error::new(ErrorCode::OutputExists, format!("{} exists already", dir.display()))
-                .with_help("remove it, or name another output directory"));
-        }
+        Err(_) => return Err(exists(dir)),
     }
     fs::create_dir_all(temporary(dir, app)).map_err(|cause| not_writable(dir, &cause))
 }
 
-/// Whether a directory holds nothing but unfinished output of this application.
-fn only_ours(dir: &Path, app: AppAttemptId) -> std::io::Result<bool> {
+fn exists(dir: &Path) -> Error {
+    Error::new(ErrorCode::OutputExists, format!("{} exists already", dir.display()))
+        .with_help("remove it, or name another output directory")
+}
+
+fn taken_over(dir: &Path, app: AppAttemptId, later: AppAttemptId) -> Error {
+    let what = format!("{} is being written by {later}, which has taken over from {app}", dir.display());
+    Error::new(ErrorCode::Conflict, what).with_help("see what the later attempt says")
+}
+
+/// Removes a directory, if it is there.
+fn remove(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(cause) if cause.kind() != ErrorKind::NotFound => Err(not_writable(dir, &cause)),
+        _ => Ok(()),
+    }
+}
+
+/// The attempts of this application that have begun to write a directory; `None` if it holds anything but
+/// their unfinished output.
+fn attempts(dir: &Path, app: AppAttemptId) -> std::io::Result<Option<Vec<u32>>> {
     let prefix = format!("{}.", app.app);
+    let mut found = Vec::new();
     for entry in dir.read_dir()? {
         if entry?.file_name() != TEMPORARY {
-            return Ok(false);
+            return Ok(None);
         }
         for entry in dir.join(TEMPORARY).read_dir()? {
-            if !entry?.file_name().to_string_lossy().starts_with(&prefix) {
-                return Ok(false);
-            }
+            let name = entry?.file_name();
+            let attempt = name.to_str().and_then(|name| name.strip_prefix(&prefix)?.parse().ok());
+            let Some(attempt) = attempt else { return Ok(None) };
+            found.push(attempt);
         }
     }
     // An empty directory might be anybody's; Spark refuses it too.
-    Ok(dir.join(TEMPORARY).is_dir())
+    Ok(dir.join(TEMPORARY).is_dir().then_some(found))
 }
 
 /// The file of a task attempt.
@@ -121,7 +144,8 @@ impl Drop for TaskOutput {
     }
 }
 
-/// Makes the files of the winning attempts visible. It may be repeated.
+/// Makes the files of the winning attempts visible. It may be repeated. Of what is unfinished it removes its
+/// own only: another attempt of the application may be writing.
 ///
 /// # Errors
 /// `OUTPUT_NOT_WRITABLE`.
@@ -138,8 +162,11 @@ pub fn commit(dir: &str, app: AppAttemptId, winners: &[(String, u32)]) -> Result
     }
     let success = dir.join(SUCCESS);
     fs::write(&success, []).map_err(|cause| not_writable(&success, &cause))?;
-    match fs::remove_dir_all(dir.join(TEMPORARY)) {
-        Err(cause) if cause.kind() != ErrorKind::NotFound => Err(not_writable(dir, &cause)),
+    remove(&from)?;
+    match fs::remove_dir(dir.join(TEMPORARY)) {
+        Err(cause) if !matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
+            Err(not_writable(dir, &cause))
+        }
         _ => Ok(()),
     }
 }
@@ -210,5 +237,25 @@ mod tests {
         assert!(!out.exists());
         fs::create_dir(&out).unwrap();
         assert_eq!(prepare(dir, app(1, 1)).unwrap_err().code, ErrorCode::OutputExists);
+    }
+
+    #[test]
+    fn an_attempt_that_was_replaced_does_not_touch_its_successor() {
+        let root = tempfile::tempdir().unwrap();
+        let out = root.path().join("out");
+        let dir = out.to_str().unwrap();
+        prepare(dir, app(1, 1)).unwrap();
+        prepare(dir, app(1, 2)).unwrap();
+        let refused = prepare(dir, app(1, 1)).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Conflict);
+        assert!(refused.message.contains("app-1.2"), "{refused}");
+        assert_eq!(files(&out.join(TEMPORARY)), ["app-1.2"]);
+        // Its driver may be past `prepare` when it is replaced.
+        fs::create_dir(temporary(&out, app(1, 1))).unwrap();
+        commit(dir, app(1, 1), &[]).unwrap();
+        assert_eq!(files(&out.join(TEMPORARY)), ["app-1.2"]);
+        abandon(dir, app(1, 1));
+        commit(dir, app(1, 2), &[]).unwrap();
+        assert_eq!(files(&out), ["_SUCCESS"]);
     }
 }

@@ -26,6 +26,10 @@ impl WorkDirectory {
         make(run_dir)?;
         let run_dir = std::path::absolute(run_dir)
             .map_err(|cause| Error::io(format!("finding {}", run_dir.display()), &cause))?;
+        // One worker at a time sweeps and makes, so that nobody's directory is swept while it is made. The lock
+        // goes when this returns.
+        let turn = File::open(&run_dir).and_then(|run_dir| run_dir.lock().map(|()| run_dir));
+        let _turn = turn.map_err(|cause| Error::io(format!("locking {}", run_dir.display()), &cause))?;
         sweep(&run_dir);
         let path = run_dir.join(format!("worker-{}", incarnation.0));
         let failed = |cause| Error::io(format!("making the directory {}", path.display()), &cause);
@@ -78,17 +82,21 @@ impl Drop for WorkDirectory {
     }
 }
 
-/// Removes the directories whose lock nobody holds.
+/// Removes the directories whose lock nobody holds, and those that did not come to have a name.
 fn sweep(run_dir: &Path) {
     let Ok(entries) = std::fs::read_dir(run_dir) else { return };
     for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        let named =
-            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("worker-"));
-        if !named {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        // Whoever makes one has this worker wait for it: a nameless one is left over, even without a lock.
+        let nameless = name.starts_with(".worker-");
+        if !nameless && !name.starts_with("worker-") {
             continue;
         }
-        let Ok(lock) = File::open(path.join(LOCK)) else { continue };
-        if lock.try_lock().is_ok() {
+        let free = match File::open(path.join(LOCK)) {
+            Ok(lock) => lock.try_lock().is_ok(),
+            Err(cause) => nameless && cause.kind() == ErrorKind::NotFound,
+        };
+        if free {
             tracing::info!("removing {}, whose worker was killed", path.display());
             remove(&path);
         }
@@ -122,8 +130,12 @@ mod tests {
         let dead = run_dir.path().join("worker-2");
         make(&dead).unwrap();
         File::create(dead.join(LOCK)).unwrap();
+        let nameless = [".worker-4", ".worker-5"].map(|name| run_dir.path().join(name));
+        nameless.iter().for_each(|path| make(path).unwrap());
+        File::create(nameless[0].join(LOCK)).unwrap();
         let next = WorkDirectory::create(run_dir.path(), Incarnation(3)).unwrap();
         assert!(alive.path().join("plugins").exists() && next.path().exists() && !dead.exists());
+        assert!(nameless.iter().all(|path| !path.exists()));
         drop((alive, next));
         assert_eq!(std::fs::read_dir(run_dir.path()).unwrap().count(), 0);
     }
