@@ -6,6 +6,7 @@
 
 use crate::clock::Clock;
 use crate::effects::World;
+use crate::pending::{RecordId, Retry};
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 use firesteel_common::http::WorkerInfo;
 use firesteel_common::id::AppAttemptId;
@@ -45,7 +46,7 @@ pub(crate) enum Fact {
     /// A driver's link closed.
     DriverLinkClosed(AppAttemptId, LinkId),
     /// A record of the scheduler could not be made durable; it is to be tried again.
-    JournalFailed(firesteel_common::id::AppId),
+    JournalFailed(RecordId),
 }
 
 impl Message for Fact {
@@ -138,11 +139,14 @@ impl Handler<Fact> for Master {
                     self.event(Event::DriverLinkClosed(app));
                 }
             }
-            Fact::JournalFailed(app) => {
-                let wait = self.world.journal_retry_wait(app);
-                let again = actix::clock::sleep(wait).into_actor(self);
-                ctx.spawn(again.map(move |(), master, _| master.world.journal_again(app)));
-            }
+            Fact::JournalFailed(record) => match self.world.journal_failed(record) {
+                Retry::After(wait) => {
+                    let again = actix::clock::sleep(wait).into_actor(self);
+                    ctx.spawn(again.map(move |(), master, _| master.world.journal_again(record)));
+                }
+                Retry::Done => {}
+                Retry::GiveUp => give_up("the journal could not be written for a day"),
+            },
         }
     }
 }

@@ -3,28 +3,23 @@
 //! Nothing here waits. A link whose peer does not read is closed (the peer comes back and is told everything
 //! anew); a record that finds the journal's queue full waits here, in order.
 
-use crate::actor::{Fact, Master, give_up};
+use crate::actor::{Fact, Master};
 use crate::board::Board;
 use crate::clock::wall_ms;
 use crate::events::EventLogs;
 use crate::journal::{Journal, Outcome, Record};
 use crate::logs::Logs;
+use crate::pending::{PendingRecords, RecordId, Retry};
 use actix::Addr;
 use firesteel_common::http::DeployMode;
-use firesteel_common::id::{AppAttemptId, AppId, WorkerId};
+use firesteel_common::id::{AppAttemptId, WorkerId};
 use firesteel_common::protocol::driver::{FromDriver, ToDriver};
 use firesteel_common::protocol::worker::ToWorker;
 use firesteel_net::link::Link;
 use firesteel_scheduler::event::{Effect, Event, LinkId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Notify;
-
-/// The longest wait before a record is tried again that could not be written.
-const RETRY_WAIT_MAX: Duration = Duration::from_secs(10);
-/// How often a record is tried: about a day, then the process ends.
-const RETRIES_MAX: u32 = 8640;
 
 /// What several rooms of the master share: everything but the scheduler.
 #[derive(Clone)]
@@ -51,15 +46,7 @@ pub(crate) struct World {
     /// Records that found no room in the journal's queue; at most two for each application.
     backlog: VecDeque<Record>,
     /// The scheduler's records that are not durable yet.
-    pending: BTreeMap<AppId, Pending>,
-}
-
-/// What of an application is being made durable.
-#[derive(Default)]
-struct Pending {
-    attempt: Option<AppAttemptId>,
-    outcome: Option<Outcome>,
-    failures: u32,
+    pending: PendingRecords,
 }
 
 impl World {
@@ -72,7 +59,7 @@ impl World {
             workers: BTreeMap::new(),
             drivers: BTreeMap::new(),
             backlog: VecDeque::new(),
-            pending: BTreeMap::new(),
+            pending: PendingRecords::default(),
         }
     }
 
@@ -110,12 +97,12 @@ impl World {
             }
             Effect::JournalAttempt(app) => {
                 self.shared.board.attempt_wanted(app);
-                self.pending.entry(app.app).or_default().attempt = Some(app);
+                self.pending.add_attempt(app);
                 self.write_attempt(app);
             }
             Effect::JournalOutcome { app, outcome } => {
                 let outcome = Outcome { app, outcome, ended_ms: wall_ms() };
-                self.pending.entry(app).or_default().outcome = Some(outcome.clone());
+                self.pending.add_outcome(outcome.clone());
                 self.write_outcome(outcome);
             }
             Effect::Log(event) => {
@@ -195,7 +182,7 @@ impl World {
             Box::new(move |written| {
                 actor.do_send(match written {
                     Ok(()) => Fact::Event(Event::AttemptJournaled(app)),
-                    Err(_) => Fact::JournalFailed(app.app),
+                    Err(_) => Fact::JournalFailed(RecordId::Attempt(app)),
                 });
             }),
         ));
@@ -215,7 +202,7 @@ impl World {
                         shared.logs.app_ended(app, on_worker);
                         Fact::Event(Event::OutcomeJournaled(app))
                     }
-                    Err(_) => Fact::JournalFailed(app),
+                    Err(_) => Fact::JournalFailed(RecordId::Outcome(app)),
                 });
             }),
         ));
@@ -242,41 +229,27 @@ impl World {
     pub(crate) fn note(&mut self, event: &Event) {
         match event {
             Event::WorkerLinkClosed(link) => self.remove_worker_link(*link),
-            Event::OutcomeJournaled(app) => {
-                self.pending.remove(app);
-            }
-            Event::AttemptJournaled(app) => {
-                if let Some(pending) = self.pending.get_mut(&app.app) {
-                    pending.attempt = pending.attempt.filter(|attempt| attempt != app);
-                    pending.failures = 0;
-                    if pending.attempt.is_none() && pending.outcome.is_none() {
-                        self.pending.remove(&app.app);
-                    }
-                }
-            }
+            Event::OutcomeJournaled(app) => self.pending.written(RecordId::Outcome(*app)),
+            Event::AttemptJournaled(app) => self.pending.written(RecordId::Attempt(*app)),
             _ => {}
         }
     }
 
-    /// How long to wait before a record is written again.
-    pub(crate) fn journal_retry_wait(&mut self, app: AppId) -> Duration {
-        let Some(pending) = self.pending.get_mut(&app) else { return Duration::ZERO };
-        pending.failures += 1;
-        if pending.failures > RETRIES_MAX {
-            give_up("the journal could not be written for a day");
-        }
-        RETRY_WAIT_MAX.min(Duration::from_millis(250) * pending.failures)
+    /// A record could not be written: what is to be done about it.
+    pub(crate) fn journal_failed(&mut self, record: RecordId) -> Retry {
+        self.pending.failed(record)
     }
 
-    /// Writes what of an application is still not durable.
-    pub(crate) fn journal_again(&mut self, app: AppId) {
-        let Some(pending) = self.pending.get(&app) else { return };
-        let (attempt, outcome) = (pending.attempt, pending.outcome.clone());
-        if let Some(attempt) = attempt {
-            self.write_attempt(attempt);
-        }
-        if let Some(outcome) = outcome {
-            self.write_outcome(outcome);
+    /// Writes a record again, if it still is not durable.
+    pub(crate) fn journal_again(&mut self, record: RecordId) {
+        match record {
+            RecordId::Attempt(app) if self.pending.has_attempt(app) => self.write_attempt(app),
+            RecordId::Attempt(_) => {}
+            RecordId::Outcome(app) => {
+                if let Some(outcome) = self.pending.outcome(app) {
+                    self.write_outcome(outcome);
+                }
+            }
         }
     }
 }

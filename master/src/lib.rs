@@ -18,6 +18,7 @@ mod journal;
 mod logs;
 mod options;
 mod parent;
+mod pending;
 mod program;
 mod run;
 
