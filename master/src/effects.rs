@@ -15,7 +15,7 @@ use firesteel_common::http::DeployMode;
 use firesteel_common::id::{AppAttemptId, WorkerId};
 use firesteel_common::protocol::driver::{FromDriver, ToDriver};
 use firesteel_common::protocol::worker::ToWorker;
-use firesteel_net::link::Link;
+use firesteel_net::link::{Link, SendFailed};
 use firesteel_scheduler::event::{Effect, Event, LinkId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -254,9 +254,90 @@ impl World {
     }
 }
 
+/// What a message is called in the log.
+trait Named {
+    fn name(&self) -> &'static str;
+}
+
+impl Named for ToWorker {
+    fn name(&self) -> &'static str {
+        match self {
+            ToWorker::Registered { .. } => "Registered",
+            ToWorker::Refused(_) => "Refused",
+            ToWorker::StartDriver(_) => "StartDriver",
+            ToWorker::KillDriver(_) => "KillDriver",
+            ToWorker::LaunchTasks(_) => "LaunchTasks",
+            ToWorker::InputsChanged { .. } => "InputsChanged",
+            ToWorker::KillTasks(_) => "KillTasks",
+            ToWorker::Free { .. } => "Free",
+            ToWorker::FreeOutputs(_) => "FreeOutputs",
+            ToWorker::EndApp(_) => "EndApp",
+        }
+    }
+}
+
+impl Named for ToDriver {
+    fn name(&self) -> &'static str {
+        match self {
+            ToDriver::Attached { .. } => "Attached",
+            ToDriver::Job { .. } => "Job",
+            ToDriver::WorkerAddress { .. } => "WorkerAddress",
+            ToDriver::Committed => "Committed",
+            ToDriver::Kill { .. } => "Kill",
+        }
+    }
+}
+
 /// Sends without waiting; a link whose peer does not keep up is closed.
-fn send_or_close<T: serde::Serialize + Send + 'static>(link: &Link<T>, message: T) {
-    if link.try_send(message).is_err() {
-        link.close();
+fn send_or_close<T: Named + serde::Serialize + Send + 'static>(link: &Link<T>, message: T) {
+    let name = message.name();
+    match link.try_send(message) {
+        Ok(()) => {}
+        // The peer is not to blame: connected anew, it would be sent the same message again, without end.
+        Err(SendFailed::Refused(error)) => {
+            tracing::error!(?link, %error, "the message {name} has no frame and is lost");
+        }
+        Err(SendFailed::Full | SendFailed::Closed) => link.close(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::{Serialize, Serializer};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    struct Sent(u32);
+
+    impl Named for Sent {
+        fn name(&self) -> &'static str {
+            "Sent"
+        }
+    }
+
+    impl Serialize for Sent {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            match self.0 {
+                0 => Err(serde::ser::Error::custom("zero has no frame")),
+                number => serializer.serialize_u32(number),
+            }
+        }
+    }
+
+    #[test]
+    fn a_link_goes_on_after_a_message_that_has_no_frame() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (far, _) = listener.accept().unwrap();
+        let (got, messages) = std::sync::mpsc::channel();
+        let near: Link<Sent> = Link::start(near, "near", 8, |_: u32| true, |_| {}).unwrap();
+        let _far: Link<u32> = Link::start(far, "far", 8, move |n: u32| got.send(n).is_ok(), |_| {}).unwrap();
+        for number in [1, 0, 2] {
+            send_or_close(&near, Sent(number));
+        }
+        let received: Vec<u32> =
+            (0..2).map(|_| messages.recv_timeout(Duration::from_secs(20)).unwrap()).collect();
+        assert_eq!(received, [1, 2]);
     }
 }
