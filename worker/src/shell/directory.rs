@@ -26,8 +26,8 @@ impl WorkDirectory {
         make(run_dir)?;
         let run_dir = std::path::absolute(run_dir)
             .map_err(|cause| Error::io(format!("finding {}", run_dir.display()), &cause))?;
-        // One worker at a time sweeps and makes, so that nobody's directory is swept while it is made. The lock
-        // goes when this returns.
+        // One worker at a time sweeps and makes, so that nobody's directory is swept while it is made. The
+        // lock goes when this returns.
         let turn = File::open(&run_dir).and_then(|run_dir| run_dir.lock().map(|()| run_dir));
         let _turn = turn.map_err(|cause| Error::io(format!("locking {}", run_dir.display()), &cause))?;
         sweep(&run_dir);
