@@ -1,7 +1,7 @@
 //! The scheduler's records that are not durable yet, and when each is tried again. It writes nothing itself.
 //!
-//! An application may have two of them. Each failure is of one record and has that one tried again, so there is
-//! at most one try of a record under way.
+//! An application may have two of them. Each failure is of one record and has that one tried again, so there
+//! is at most one try of a record under way.
 
 use crate::journal::Outcome;
 use firesteel_common::id::{AppAttemptId, AppId};
