@@ -8,7 +8,7 @@ use firesteel_common::http::ErrorBody;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
@@ -21,6 +21,9 @@ pub const WAIT_MS: u64 = 20_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take to begin, beyond [`WAIT_MS`].
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(WAIT_MS + 20_000);
+/// How long a master that was there may be away, and how often it is looked for meanwhile.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(200);
 /// The longest body that is taken for a message (results and event logs have no bound).
 const MESSAGE_BYTES_MAX: u64 = 64 << 20;
 
@@ -56,6 +59,8 @@ pub struct Client {
     agent: Agent,
     base: String,
     authorization: String,
+    /// How it was found, to find it again after a restart.
+    connect: ConnectArgs,
 }
 
 impl Client {
@@ -71,7 +76,24 @@ impl Client {
             (None, Ok(token)) => token,
             (None, Err(_)) => read_token(&dir?.join(run_dir::TOKEN_FILE))?,
         };
-        Self::new(&base, token.trim())
+        Ok(Self { connect: args.clone(), ..Self::new(&base, token.trim())? })
+    }
+
+    /// Asks again while the master does not answer, for as long as a restart may take; its address is looked up
+    /// again each time.
+    pub fn patiently<T>(&mut self, ask: impl Fn(&Client) -> Outcome<T>) -> Outcome<T> {
+        let begin = Instant::now();
+        loop {
+            match ask(self) {
+                Err(failure) if failure.exit == Exit::Unreachable && begin.elapsed() < PATIENCE => {
+                    std::thread::sleep(PAUSE);
+                    if let Ok(found) = Self::find(&self.connect) {
+                        *self = found;
+                    }
+                }
+                end => return end,
+            }
+        }
     }
 
     /// A client for an address with or without a scheme.
@@ -98,6 +120,7 @@ impl Client {
             agent: config.new_agent(),
             base: format!("{}{API}", base.trim_end_matches('/')),
             authorization,
+            connect: ConnectArgs::default(),
         })
     }
 

@@ -29,6 +29,15 @@ pub struct SettingsArgs {
 impl SettingsArgs {
     /// The configuration; `flags` are the command's own (`worker.cores` and its text), which win.
     pub fn load(&self, flags: &[(&str, Option<String>)]) -> Outcome<Config> {
+        self.load_over(&[], flags)
+    }
+
+    /// The same, with defaults of the command's own (`worker.cores` and its text), which every layer overrides.
+    pub fn load_over(
+        &self,
+        defaults: &[(&str, String)],
+        flags: &[(&str, Option<String>)],
+    ) -> Outcome<Config> {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let file = match &self.config {
@@ -41,6 +50,9 @@ impl SettingsArgs {
             None => None,
         };
         let mut layers = Layers::defaults()?;
+        for (key, value) in defaults {
+            layers.flag(&format!("{key}={value}"))?;
+        }
         if let Some((name, text)) = file {
             layers.file(&name, &text)?;
         }

@@ -227,7 +227,7 @@ impl Board {
 /// What is said of an application that is not there.
 pub(crate) fn no_such_app(app: AppId) -> Error {
     Error::new(ErrorCode::NotFound, format!("there is no application {app}"))
-        .with_help("`firesteel list` shows the applications")
+        .with_help("`firesteel apps` shows the applications")
 }
 
 #[cfg(test)]

@@ -152,7 +152,10 @@ fn write_jobs(run_dir: &Path, jobs: &Receiver<Job>) {
                 tracing::error!(%error, %app, "lines of an event log are lost");
             }
         }
-        drop(flushed);
+        for done in flushed {
+            // Nobody waits any more if the request was given up.
+            let _ = done.send(());
+        }
         if stop {
             return;
         }

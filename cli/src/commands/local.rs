@@ -68,7 +68,9 @@ impl LocalArgs {
         }
         let begin = Instant::now();
         // Read here too, so that a wrong setting is told once and at once.
-        let config = self.settings.load(&self.flags())?;
+        let machine = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let share = u32::try_from(machine).unwrap_or(1).div_euclid(self.workers).max(1);
+        let config = self.settings.load_over(&[("worker.cores", share.to_string())], &self.flags())?;
         let dir = match &self.run_dir {
             Some(dir) => dir.clone(),
             None => run_dir::default_local_dir()?,
@@ -78,7 +80,7 @@ impl LocalArgs {
         let stop = signals::stop_requests()?;
         let mut cluster =
             Cluster { servers: Vec::new(), temporary: self.is_temporary().then_some(dir.clone()) };
-        let started = self.start(&dir, &mut cluster);
+        let started = self.start(&dir, config.worker.cores, &mut cluster);
         let (master, http) = started.inspect_err(|_| cluster.stop())?;
         let workers = format!("{} with {} core(s) each", self.workers, config.worker.cores);
         let ready = begin.elapsed().as_secs_f64();
@@ -104,14 +106,12 @@ impl LocalArgs {
 
     /// The settings that this command's own flags stand for.
     fn flags(&self) -> Vec<(&'static str, Option<String>)> {
-        let machine = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-        let share = u32::try_from(machine).unwrap_or(1).div_euclid(self.workers).max(1);
         let how = self.shuffle_same_host.map(|how| match how {
             SameHost::Map => "map".to_owned(),
             SameHost::Tcp => "tcp".to_owned(),
         });
         vec![
-            ("worker.cores", Some(self.cores.unwrap_or(share).to_string())),
+            ("worker.cores", self.cores.map(|cores| cores.to_string())),
             ("worker.memory", self.memory.clone()),
             ("master.http", self.http.clone()),
             ("shuffle.same_host", how),
@@ -119,12 +119,13 @@ impl LocalArgs {
     }
 
     /// Starts everything and waits until it is there; returns the two addresses.
-    fn start(&self, dir: &Path, cluster: &mut Cluster) -> Outcome<(String, String)> {
+    fn start(&self, dir: &Path, cores: u32, cluster: &mut Cluster) -> Outcome<(String, String)> {
         let mut common = vec!["--run-dir".to_owned(), dir.display().to_string()];
         common.extend(self.settings.to_args());
         for (key, value) in self.flags() {
             common.extend(value.into_iter().flat_map(|value| ["--set".into(), format!("{key}={value}")]));
         }
+        common.extend(["--set".into(), format!("worker.cores={cores}")]);
         let server = |name: &str, extra: &[&str]| {
             let kind = name.split(' ').next().unwrap_or(name);
             let mut args = vec![kind.to_owned()];

@@ -45,8 +45,9 @@ pub fn get(client: &Client, app: AppId, wait_ms: u64) -> Outcome<AppStatus> {
 
 /// The status once the application has ended, however long that takes.
 pub fn ended(client: &Client, app: AppId) -> Outcome<AppStatus> {
+    let mut client = client.clone();
     loop {
-        let status = get(client, app, WAIT_MS)?;
+        let status = client.patiently(|client| get(client, app, WAIT_MS))?;
         if status.state.is_final() {
             return Ok(status);
         }

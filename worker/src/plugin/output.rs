@@ -42,6 +42,10 @@ fn checked(name: &str) -> Result<&str> {
 /// `OUTPUT_NOT_WRITABLE`.
 pub fn prepare(dir: &str, app: AppAttemptId) -> Result<()> {
     let dir = Path::new(dir);
+    if !dir.is_absolute() {
+        let error = Error::new(ErrorCode::OutputNotWritable, format!("{} is not absolute", dir.display()));
+        return Err(error.with_help("give an absolute path: jobs run in a directory of their own"));
+    }
     match dir.read_dir() {
         Ok(_) => {
             let begun = attempts(dir, app).map_err(|cause| not_writable(dir, &cause))?;

@@ -37,7 +37,7 @@ pub fn start(client: &Client, app: AppId) -> Outcome<Follower> {
     })?;
     let client = client.clone();
     spawn("progress", move || {
-        let _ = follow_events(&client, app);
+        let _ = follow_events(client, app);
         drop(progress);
     })?;
     Ok(Follower { ended })
@@ -56,12 +56,12 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Outcome<()> {
 }
 
 /// Prints a line for each stage that ends and each loss, until the application has ended.
-fn follow_events(client: &Client, app: AppId) -> Outcome<()> {
+fn follow_events(mut client: Client, app: AppId) -> Outcome<()> {
     let mut progress = Progress::default();
     let mut from = 0;
     loop {
         let path = format!("/applications/{app}/events?from={from}&wait_ms={WAIT_MS}");
-        let bytes = client.get_bytes(&path)?;
+        let bytes = client.patiently(|client| client.get_bytes(&path))?;
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             from += 1;
             // A kind of event that this version does not know is no reason to stop.

@@ -109,8 +109,9 @@ impl SubmitArgs {
             .with_help("leave out --no-wait, or use --deploy-mode cluster"));
         }
         let client = Client::find(&self.connect)?;
-        let stop = signals::stop_requests()?;
         let (request, plugin) = request::build(&self)?;
+        // From here on an application may be there, which Ctrl-C must kill; until here it simply ends the command.
+        let stop = signals::stop_requests()?;
         let response = request::send(&client, &request, plugin.as_ref())?;
         if self.no_wait {
             print::line(response.app.to_string())?;

@@ -56,12 +56,29 @@ fn is_unknown(failure: &Failure) -> bool {
     failure.exit == Exit::Refused && failure.error.code == ErrorCode::NotFound
 }
 
+/// A longer file is not even read. (What a master takes is its setting `master.plugin_bytes_max`.)
+const PLUGIN_BYTES_MAX: u64 = 4 << 30;
+
 fn read_plugin(path: &Path) -> Outcome<Plugin> {
     let unreadable = |cause: std::io::Error| {
         Failure::usage(format!("the plugin {} cannot be read: {cause}", path.display())).with_help(
             "build the job with `cargo build --release`; its .so lies in the target directory under release/",
         )
     };
+    let about = std::fs::metadata(path).map_err(unreadable)?;
+    if !about.is_file() {
+        return Err(Failure::usage(format!("{} is not a file", path.display())));
+    }
+    if about.len() > PLUGIN_BYTES_MAX {
+        let message = format!(
+            "{} has {} bytes; no plugin is longer than {PLUGIN_BYTES_MAX}",
+            path.display(),
+            about.len()
+        );
+        return Err(
+            Failure::usage(message).with_help("build it in release mode, and without debug information")
+        );
+    }
     let bytes = std::fs::read(path).map_err(unreadable)?;
     let path = std::fs::canonicalize(path).map_err(unreadable)?;
     Ok(Plugin { path, hash: PluginHash(Sha256::digest(&bytes).into()), bytes })
