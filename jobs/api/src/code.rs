@@ -71,11 +71,14 @@ impl<P: Pointer> Code<P> {
     }
 
     /// The function.
-    pub fn get(&self) -> P {
+    pub(crate) fn get(&self) -> P {
         // SAFETY: the address comes from `of`, or from an offset that a driver made by `of` in the same
-        // object (the object is named by its content hash) for the same `P`: the operator that carries this
-        // value is decoded as the very type that it was encoded as. The offset was checked to lie in the
-        // executable part.
+        // object (the object is named by its content hash) for the same `P`. Only `run_task` and the chains
+        // below it come here: they need a `Task`, and only `run_task` makes one, for a stage that a driver of
+        // this crate built. There a value is decoded as the very type that it was encoded as, and values of
+        // the user's own serde types are framed (`serial::framed`), so they cannot shift what follows them.
+        // A value that user code decodes by itself cannot be called: this function is private to the crate,
+        // and no operator that user code decoded gets into a dataset or near a task.
         unsafe { P::from_address(self.address) }
     }
 }

@@ -41,9 +41,7 @@ impl<'s> Context<'s> {
 
     /// The whole numbers from `start` up to but without `end`, in `partitions` partitions (at least one).
     pub fn range(&self, start: i64, end: i64, partitions: usize) -> Rdd<'s, Numbers> {
-        let count = end.saturating_sub(start).max(0) as u64;
-        let partitions = partitions.clamp(1, u32::MAX as usize) as u32;
-        Rdd::new(&self.driver, Numbers { start, step: 1, count, partitions })
+        Rdd::new(&self.driver, Numbers::between(start, end, partitions))
     }
 
     /// The lines of text files, without their ends: of a file, of the files of a directory, of those that

@@ -24,13 +24,15 @@ impl<F: Copy + Send + Sync> Func<F> {
 
     /// The closure itself.
     #[inline(always)]
-    pub fn get(&self) -> F {
+    pub(crate) fn get(&self) -> F {
         const { Self::CAPTURES_NOTHING };
-        // SAFETY: F has no bytes, so any aligned pointer may be read as one. F is inhabited: a `Func<F>` is
-        // made by `new` from a value, here or in the driver that runs the same shared object and named this
-        // very function. F is Copy, Send and Sync, so one more copy, on another thread or in another process,
-        // breaks no promise of a type that counts its values; a reference among its captures would have a
-        // size.
+        // SAFETY: F has no bytes, so any aligned pointer may be read as one. F is inhabited: the value comes
+        // from a driver that made it with `new`, of a closure that it had, and named this very function of
+        // the same shared object. A `Func<F>` that user code decodes from bytes proves nothing, but nobody
+        // gets its closure: this function is private to the crate and called only where operators, outputs
+        // and combiners run, which takes a `Task`, and only `run_task` makes one. F is Copy, Send and Sync,
+        // so one more copy, on another thread or in another process, breaks no promise of a type that counts
+        // its values; a reference among its captures would have a size.
         unsafe { NonNull::<F>::dangling().read() }
     }
 }

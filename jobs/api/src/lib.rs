@@ -13,30 +13,76 @@
 //! ship as their type. Records may borrow from what a task reads (`&str`), and cross a shuffle or the way to
 //! the driver if they are a [`Record`]; keys are a [`Key`].
 //!
+//! What runs a chain of operators, and what decodes one, is private: code and closures travel as numbers and
+//! as types, which only a task that a driver planned may turn back. A function that takes or gives any
+//! dataset of a type says so with [`Operator`]:
+//!
+//! ```
+//! use firesteel::{Operator, Rdd};
+//!
+//! fn lengths<'s, Lines: Operator<'s, Item = &'s str>>(
+//!     lines: &Rdd<'s, Lines>,
+//! ) -> Rdd<'s, impl Operator<'s, Item = usize> + use<'s, Lines>> {
+//!     lines.map(|line| line.len())
+//! }
+//! ```
+//!
+//! Nobody else can have an operator, or run one: what follows does not compile.
+//!
+//! ```compile_fail,E0603
+//! fn run(io: &dyn firesteel_common::task::TaskIo, host: &dyn firesteel::files::Host) {
+//!     let _ = firesteel::task::run_task(io, host);
+//! }
+//! ```
+//!
+//! ```compile_fail,E0603
+//! type Conjured = firesteel::func::Func<std::convert::Infallible>;
+//! ```
+//!
+//! ```compile_fail,E0616
+//! fn operators<'s>(cx: &firesteel::Context<'s>) {
+//!     let _ = cx.range(0, 9, 1).op;
+//! }
+//! ```
+//!
+//! Types that cannot be named can still be inferred and decoded, but what is decoded gives nothing away:
+//!
+//! ```compile_fail,E0624
+//! fn decoded<'s, Op: firesteel::Operator<'s>>(_: firesteel::Rdd<'s, Op>) -> Op {
+//!     serde_json::from_str("null").unwrap()
+//! }
+//!
+//! fn conjure(cx: &firesteel::Context<'_>) {
+//!     let map = decoded(cx.range(0, 9, 1).map(|n| n + 1));
+//!     let _ = map.f.get();
+//! }
+//! ```
+//!
 //! What is *not* here: files, sockets, threads, any async runtime. They are the host's, behind [`abi`].
 #![warn(missing_docs)]
 
 pub mod abi;
 mod action;
-pub mod arena;
-pub mod code;
-pub mod combine;
+mod arena;
+mod code;
+mod combine;
 mod context;
-pub mod driver;
+mod driver;
 pub mod files;
-pub mod func;
+mod func;
+#[doc(hidden)]
 pub mod guest;
 pub mod key;
-pub mod operator;
-pub mod ops;
-pub mod output;
+mod operator;
+mod ops;
+mod output;
 mod pair;
-pub mod plan;
+mod plan;
 mod rdd;
 pub mod record;
 mod serial;
 mod table;
-pub mod task;
+mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod text;
@@ -45,5 +91,6 @@ pub use context::Context;
 pub use firesteel_common::{Error, ErrorCode, Payload, Result};
 pub use firesteel_macros::entry;
 pub use key::Key;
+pub use operator::Operator;
 pub use rdd::{Distinct, ErasedRdd, Rdd};
 pub use record::Record;

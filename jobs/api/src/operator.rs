@@ -17,8 +17,20 @@ pub const MORE: Flow = ControlFlow::Continue(());
 /// A sink has enough.
 pub const ENOUGH: Flow = ControlFlow::Break(());
 
+/// What only this crate's operators and outputs have: others could hand records out of their task.
+pub trait Sealed {}
+
+/// Seals types of this crate.
+macro_rules! sealed {
+    ($($name:ident $(<$($parameter:tt),*>)?),* $(,)?) => {$(
+        impl $(<$($parameter),*>)? $crate::operator::Sealed for $name $(<$($parameter),*>)? {}
+    )*};
+}
+pub(crate) use sealed;
+
 /// A source or a transformation of records. `'s` is as long as the bytes that a task reads lie in place.
-pub trait Operator<'s>: Serialize + DeserializeOwned + Clone + Send + Sync + 's {
+/// Sealed: only this crate has operators, and only its tasks run them.
+pub trait Operator<'s>: Sealed + Serialize + DeserializeOwned + Clone + Send + Sync + 's {
     /// The records that it gives.
     type Item: 's;
     /// What a task must know of the partition that it runs.
@@ -47,7 +59,7 @@ pub trait Operator<'s>: Serialize + DeserializeOwned + Clone + Send + Sync + 's 
     /// Task: gives each record of the partition to the sink, in order, until it has enough.
     ///
     /// # Errors
-    /// What reading failed with. A sink that fails remembers why and answers [`ENOUGH`].
+    /// What reading failed with. A sink that fails remembers why and breaks off.
     fn run<S>(&self, task: &Task<'s>, split: &Self::Split, sink: &mut S) -> Result<Flow>
     where
         S: FnMut(Self::Item) -> Flow;

@@ -113,10 +113,29 @@ impl<'s> Shuffle<'s> {
     }
 }
 
+impl<'s> Shuffle<'s> {
+    /// Takes the plan away. The shuffles that it reads are kept in `parents`, so that dropping it drops none.
+    fn take_plan(&mut self, parents: &mut Vec<Arc<Self>>) {
+        let plan: Box<dyn StagePlan<'s> + 's> = std::mem::replace(&mut self.plan, Box::new(Gone));
+        let mut read = Parents::default();
+        plan.parents(&mut read);
+        parents.append(&mut read.shuffles);
+    }
+}
+
 impl Drop for Shuffle<'_> {
+    /// Lineages of loops are long, so the shuffles that nobody else holds are dropped in a loop, not each by
+    /// the one that reads it.
     fn drop(&mut self) {
         if *self.submitted.get_mut() {
             self.driver.release(vec![self.id], Vec::new());
+        }
+        let mut parents = Vec::new();
+        self.take_plan(&mut parents);
+        while let Some(parent) = parents.pop() {
+            if let Some(mut last) = Arc::into_inner(parent) {
+                last.take_plan(&mut parents);
+            }
         }
     }
 }
@@ -146,6 +165,17 @@ impl Drop for Dataset {
 trait StagePlan<'s>: Send + Sync {
     fn stage(&self, id: StageId, kind: StageKind, driver: &Driver) -> Result<StageSpec>;
     fn parents(&self, parents: &mut Parents<'s>);
+}
+
+/// The plan of a shuffle that is being dropped.
+struct Gone;
+
+impl<'s> StagePlan<'s> for Gone {
+    fn stage(&self, id: StageId, _kind: StageKind, _driver: &Driver) -> Result<StageSpec> {
+        Err(Error::new(ErrorCode::Internal, format!("{id} was planned after its last reader was gone")))
+    }
+
+    fn parents(&self, _parents: &mut Parents<'s>) {}
 }
 
 struct Planned<Op, Out> {

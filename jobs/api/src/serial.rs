@@ -29,3 +29,27 @@ pub(crate) fn decode_record<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
         Err(cause) => Err(broken(cause.to_string())),
     }
 }
+
+/// Captures inside programs, for `#[serde(with)]`: as bytes of their own. How a user's type writes and reads
+/// itself need not agree; it must not shift the numbers of code that may follow it.
+pub(crate) mod framed {
+    use firesteel_common::Payload;
+    use firesteel_common::protocol::codec;
+    use serde::de::DeserializeOwned;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<T: Serialize, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        Payload::from(codec::encode(value).map_err(serde::ser::Error::custom)?).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: DeserializeOwned,
+        D: Deserializer<'de>,
+    {
+        codec::decode(&Payload::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}

@@ -169,7 +169,9 @@ impl<'s> Task<'s> {
     }
 }
 
-/// Runs one task to its end.
+/// Runs one task to its end. Private to the crate: what the payloads of `io` name is called, so they must be
+/// those of a stage that a driver of this very object built. The ABI's host promises that for `guest`, and
+/// `testing` runs only what its own driver submitted.
 ///
 /// # Errors
 /// What its operators, its output or the runtime fail with.

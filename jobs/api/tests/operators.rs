@@ -303,3 +303,56 @@ fn lines_longer_than_blocks_and_tails_are_whole() {
     }
     assert!(clean(|cx| cx.text_blocks(path)?.collect()).concat() == text);
 }
+
+#[test]
+fn a_long_lineage_is_dropped_without_recursion() {
+    clean(|cx| {
+        let mut numbers = cx.range(0, 10, 2).repartition(2);
+        for _ in 0..100_000 {
+            numbers = numbers.repartition(2);
+        }
+        Ok(())
+    });
+}
+
+/// Captures that write more than they read.
+#[derive(Clone)]
+struct Crooked;
+
+impl serde::Serialize for Crooked {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        [u64::MAX; 9].serialize(serializer)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Crooked {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> std::result::Result<Self, D::Error> {
+        Ok(Self)
+    }
+}
+
+#[test]
+fn captures_that_read_other_than_they_write_shift_nothing() {
+    let numbers = run(|cx| {
+        let crooked = cx.range(0, 3, 1).map_with(Crooked, |_, n| n);
+        crooked.union(&cx.range(3, 5, 1).erased()).collect()
+    });
+    // Where nothing else is decoded wrongly, the captures are what is refused.
+    let error = numbers.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Codec);
+    assert!(error.message.contains("bytes are left over"), "{error}");
+}
+
+#[test]
+fn foreign_jobs_do_not_run_the_code_of_this_process() {
+    let spec = firesteel_common::job::JobSpec {
+        id: firesteel_common::id::JobId(1),
+        name: String::new(),
+        stages: Vec::new(),
+        targets: Vec::new(),
+        open: false,
+        group: String::new(),
+    };
+    let refused = firesteel_common::job::JobRunner::submit(&*LocalRunner::new(1), spec);
+    assert_eq!(refused.unwrap_err().code, ErrorCode::Unsupported);
+}

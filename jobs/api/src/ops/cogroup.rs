@@ -1,7 +1,7 @@
 //! `cogroup` and the joins: two keyed datasets whose equal keys lie in partitions of the same number.
 
 use crate::key::Key;
-use crate::operator::{ENOUGH, Flow, MORE, Operator};
+use crate::operator::{ENOUGH, Flow, MORE, Operator, sealed};
 use crate::ops::erased::Erased;
 use crate::plan::{Needs, Parents, Partitioner};
 use crate::record::Record;
@@ -9,6 +9,8 @@ use crate::table::Table;
 use crate::task::Task;
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use serde::{Deserialize, Serialize};
+
+sealed! { CoGrouped<'s, K, V, W>, Joined<'s, K, V, W> }
 
 /// Two datasets partitioned alike, partition by partition.
 #[derive(Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 //! sides of a join, and for what is cached. Records are handed over in batches.
 
 use crate::code::{BatchFn, Code};
-use crate::operator::{ENOUGH, Flow, MORE, Operator};
+use crate::operator::{ENOUGH, Flow, MORE, Operator, sealed};
 use crate::ops::shuffled::only_in_drivers;
 use crate::plan::{Dataset, Needs, Parents, Partitioner};
 use crate::record::{Reader, Record};
@@ -13,6 +13,8 @@ use firesteel_common::protocol::codec;
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::Arc;
+
+sealed! { Erased<'s, T>, Cached<'s, T> }
 
 /// How many records are handed over at once.
 const BATCH: usize = 1024;

@@ -1,13 +1,15 @@
 //! Transformations of keyed records that leave the keys alone: `map_values`, `keys`, `values`; and `key_by`.
 
 use crate::func::Func;
-use crate::operator::{Flow, Operator};
+use crate::operator::{Flow, Operator, sealed};
 use crate::ops::narrow::passes_on;
 use crate::plan::{Needs, Parents, Partitioner};
 use crate::task::Task;
 use firesteel_common::Result;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+sealed! { MapValues<Op, F>, KeyBy<Op, F>, Keys<Op>, Values<Op>, WithUnit<Op> }
 
 /// See [`crate::Rdd::map_values`]. Keys stay where they are.
 #[derive(Serialize, Deserialize)]

@@ -1,12 +1,23 @@
 //! Transformations of single records: `map`, `filter`, `flat_map`, and the forms that are given captures.
 
 use crate::func::Func;
-use crate::operator::{Flow, MORE, Operator};
+use crate::operator::{Flow, MORE, Operator, sealed};
 use crate::plan::{Needs, Parents, Partitioner};
 use crate::task::Task;
 use firesteel_common::Result;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+sealed! {
+    Map<Op, F>,
+    MapWith<Op, C, F>,
+    Filter<Op, F>,
+    FilterWith<Op, C, F>,
+    FlatMap<Op, F>,
+    FlatMapWith<Op, C, F>,
+    MapPartitions<Op, F>,
+    MapPartitionsWith<Op, C, F>,
+}
 
 /// Values that closures are given: serde types that can be cloned.
 pub trait Captures<'s>: Serialize + DeserializeOwned + Clone + Send + Sync + 's {}
@@ -60,6 +71,7 @@ macro_rules! operator_with_closure {
             /// What it transforms.
             pub op: Op,
             /// What the closure is given.
+            #[serde(with = "crate::serial::framed")]
             pub captures: C,
             /// How.
             pub f: Func<F>,

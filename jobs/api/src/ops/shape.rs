@@ -1,11 +1,13 @@
 //! Transformations that only rearrange partitions: `union` and `coalesce`.
 
-use crate::operator::{Flow, MORE, Operator};
+use crate::operator::{Flow, MORE, Operator, sealed};
 use crate::ops::Either;
 use crate::plan::{Needs, Parents};
 use crate::task::Task;
 use firesteel_common::Result;
 use serde::{Deserialize, Serialize};
+
+sealed! { Union<A, B>, Coalesce<Op> }
 
 /// The partitions of one dataset, then those of another. See [`crate::Rdd::union`].
 #[derive(Clone, Serialize, Deserialize)]

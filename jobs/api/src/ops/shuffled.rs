@@ -3,7 +3,7 @@
 
 use crate::combine::Combine;
 use crate::key::Key;
-use crate::operator::{ENOUGH, Flow, MORE, Operator};
+use crate::operator::{ENOUGH, Flow, MORE, Operator, sealed};
 use crate::plan::{Needs, Parents, Partitioner, Shuffle};
 use crate::record::{Reader, Record};
 use crate::table::Table;
@@ -13,6 +13,8 @@ use firesteel_common::{Error, ErrorCode, Result};
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 use std::sync::Arc;
+
+sealed! { Shuffled<'s, T>, Combined<'s, K, V, C>, Grouped<'s, K, V>, Sorted<'s, K, V> }
 
 /// A shuffle as its readers know it.
 #[derive(Clone, Serialize, Deserialize)]

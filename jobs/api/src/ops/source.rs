@@ -1,6 +1,6 @@
 //! Sources without files: values of the driver, and ranges of numbers.
 
-use crate::operator::{Flow, MORE, Operator};
+use crate::operator::{Flow, MORE, Operator, sealed};
 use crate::plan::{Needs, Parents};
 use crate::record::{Reader, Record};
 use crate::task::Task;
@@ -8,6 +8,8 @@ use firesteel_common::{Payload, Result};
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 use std::sync::Arc;
+
+sealed! { Parallelize<T>, Numbers }
 
 /// Values that the driver had. Each partition travels with its task.
 #[derive(Serialize, Deserialize)]
@@ -100,6 +102,14 @@ pub struct Numbers {
     pub partitions: u32,
 }
 
+impl Numbers {
+    /// From `start` up to but without `end`. There may be more of them than the greatest `i64`.
+    pub fn between(start: i64, end: i64, partitions: usize) -> Self {
+        let count = if start < end { end.abs_diff(start) } else { 0 };
+        Self { start, step: 1, count, partitions: partitions.clamp(1, u32::MAX as usize) as u32 }
+    }
+}
+
 impl<'s> Operator<'s> for Numbers {
     type Item = i64;
     type Split = (u64, u64);
@@ -128,5 +138,19 @@ impl<'s> Operator<'s> for Numbers {
             }
         }
         Ok(MORE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_may_be_wider_than_the_greatest_number() {
+        let counted = |start, end| Numbers::between(start, end, 2).count;
+        assert_eq!(counted(i64::MIN, i64::MAX), u64::MAX);
+        assert_eq!((counted(-2, 2), counted(5, -5)), (4, 0));
+        let splits = Numbers::between(i64::MIN, i64::MAX, 2).splits();
+        assert!(splits.is_ok_and(|splits| splits == [(0, u64::MAX / 2), (u64::MAX / 2, u64::MAX)]));
     }
 }

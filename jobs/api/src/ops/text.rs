@@ -5,12 +5,14 @@
 //! line is read once. What is read is checked to be UTF-8, block by block, while it is still in the cache.
 
 use crate::files::{FileInfo, OpenFile};
-use crate::operator::{Flow, MORE, Operator};
+use crate::operator::{Flow, MORE, Operator, sealed};
 use crate::plan::{Needs, Parents};
 use crate::task::Task;
 use firesteel_common::{Error, ErrorCode, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+sealed! { TextBlocks, TextLines }
 
 /// Bytes of a split.
 pub const SPLIT_BYTES: u64 = 64 * 1024 * 1024;

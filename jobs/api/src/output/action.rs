@@ -1,7 +1,7 @@
 //! Outputs that give a value to the driver.
 
 use crate::func::Func;
-use crate::operator::{ENOUGH, MORE, Operator};
+use crate::operator::{ENOUGH, MORE, Operator, sealed};
 use crate::output::Output;
 use crate::record::{Record, put_varint};
 use crate::task::{Produced, Task};
@@ -9,6 +9,15 @@ use firesteel_common::Result;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
+
+sealed! {
+    Collect,
+    Count,
+    ReduceAll<F>,
+    AggregateAll<C, A, Zero, Add>,
+    ForeachPartition<C, F>,
+    SampleKeys,
+}
 
 /// The first records of a partition, as many as are wanted.
 #[derive(Clone, Serialize, Deserialize)]
@@ -101,6 +110,7 @@ where
 #[serde(bound(serialize = "C: Serialize", deserialize = "C: DeserializeOwned"))]
 pub struct AggregateAll<C, A, Zero, Add> {
     /// Given to the closures.
+    #[serde(with = "crate::serial::framed")]
     pub captures: C,
     /// The aggregate of nothing.
     pub zero: Func<Zero>,
@@ -145,6 +155,7 @@ where
 #[serde(bound(serialize = "C: Serialize", deserialize = "C: DeserializeOwned"))]
 pub struct ForeachPartition<C, F> {
     /// Given to the function.
+    #[serde(with = "crate::serial::framed")]
     pub captures: C,
     /// The function.
     pub f: Func<F>,

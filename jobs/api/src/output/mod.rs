@@ -4,14 +4,14 @@ pub mod action;
 pub mod save;
 pub mod shuffle;
 
-use crate::operator::Operator;
+use crate::operator::{Operator, Sealed};
 use crate::task::{Produced, Task};
 use firesteel_common::Result;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The end of a stage's loop.
-pub trait Output<'s, T: 's>: Serialize + DeserializeOwned + Clone + Send + Sync + 's {
+/// The end of a stage's loop. Sealed: only this crate has outputs.
+pub trait Output<'s, T: 's>: Sealed + Serialize + DeserializeOwned + Clone + Send + Sync + 's {
     /// Runs the operators over the split, and makes something of what they give.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The output that writes text files.
 
-use crate::operator::{ENOUGH, MORE, Operator};
+use crate::operator::{ENOUGH, MORE, Operator, sealed};
 use crate::output::Output;
 use crate::record::put_varint;
 use crate::task::{Produced, Task};
@@ -8,6 +8,8 @@ use firesteel_common::Result;
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 use std::io::Write;
+
+sealed! { SaveText }
 
 /// How many bytes are gathered before they are written.
 const BUFFER: usize = 256 * 1024;

@@ -2,7 +2,7 @@
 
 use crate::combine::Combine;
 use crate::key::Key;
-use crate::operator::{MORE, Operator};
+use crate::operator::{MORE, Operator, sealed};
 use crate::output::Output;
 use crate::record::{Reader, Record, type_tag};
 use crate::table::Table;
@@ -11,6 +11,8 @@ use firesteel_common::{Payload, Result};
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 use std::sync::Arc;
+
+sealed! { CombineWrite<C>, HashWrite, RoundRobinWrite, RangeWrite<K> }
 
 /// Encoded records for each reducer.
 struct Buffers {
