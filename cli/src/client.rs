@@ -79,8 +79,8 @@ impl Client {
         Ok(Self { connect: args.clone(), ..Self::new(&base, token.trim())? })
     }
 
-    /// Asks again while the master does not answer, for as long as a restart may take; its address is looked up
-    /// again each time.
+    /// Asks again while the master does not answer, for as long as a restart may take; its address is looked
+    /// up again each time.
     pub fn patiently<T>(&mut self, ask: impl Fn(&Client) -> Outcome<T>) -> Outcome<T> {
         let begin = Instant::now();
         loop {

@@ -32,7 +32,8 @@ impl SettingsArgs {
         self.load_over(&[], flags)
     }
 
-    /// The same, with defaults of the command's own (`worker.cores` and its text), which every layer overrides.
+    /// The same, with defaults of the command's own (`worker.cores` and its text), which every layer
+    /// overrides.
     pub fn load_over(
         &self,
         defaults: &[(&str, String)],

@@ -110,7 +110,7 @@ impl SubmitArgs {
         }
         let client = Client::find(&self.connect)?;
         let (request, plugin) = request::build(&self)?;
-        // From here on an application may be there, which Ctrl-C must kill; until here it simply ends the command.
+        // From here on an application may be there, which Ctrl-C must kill; until here it ends the command.
         let stop = signals::stop_requests()?;
         let response = request::send(&client, &request, plugin.as_ref())?;
         if self.no_wait {
