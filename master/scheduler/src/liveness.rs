@@ -111,6 +111,7 @@ impl Scheduler {
             drivers: BTreeSet::new(),
             running: Vec::new(),
             used: 0,
+            ahead: 0,
             link: None,
             newest_link: LinkId(0),
             disconnected: self.cluster.now,

@@ -80,7 +80,7 @@ impl Scheduler {
             host: worker.host_name.clone(),
             address: worker.address.to_string(),
             slots: worker.slots,
-            free: worker.free(),
+            free: worker.slots.saturating_sub(worker.used),
             drivers: worker.drivers.len() as u32,
             alive: worker.link.is_some(),
         };

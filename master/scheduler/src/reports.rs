@@ -37,6 +37,10 @@ impl Run {
         }
         if is_current {
             self.stop_attempt(cx, task.stage, task.partition);
+            if let Some(state) = cx.workers.get_mut(worker) {
+                state.note_run(metrics.run_us);
+            }
+            cx.touch(worker);
         }
         match outcome {
             TaskOutcome::MapOutput(_) | TaskOutcome::Result(_) => {

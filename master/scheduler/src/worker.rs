@@ -13,6 +13,9 @@ const IDS_PER_EPOCH: u64 = 1_000_000;
 /// How many closed connections are remembered.
 const DEAD_LINKS_MAX: usize = 1_024;
 
+/// A task that took less than this is shorter than a report and the next launch, in microseconds.
+const AHEAD_BELOW_US: u64 = 500;
+
 /// A host name, numbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct HostId(pub u32);
@@ -33,6 +36,8 @@ pub(crate) struct Worker {
     pub running: Vec<TaskId>,
     /// How many of these hold a slot (those that wait do not).
     pub used: u32,
+    /// Tasks that it is given beyond its slots, see [`Worker::note_run`].
+    pub ahead: u32,
     /// Its connection; `None` while it may come back.
     pub link: Option<LinkId>,
     /// The newest connection that it has registered over.
@@ -56,7 +61,13 @@ pub(crate) struct Worker {
 impl Worker {
     /// Slots that a task could be given now.
     pub fn free(&self) -> u32 {
-        if self.link.is_some() { self.slots.saturating_sub(self.used) } else { 0 }
+        if self.link.is_some() { (self.slots + self.ahead).saturating_sub(self.used) } else { 0 }
+    }
+
+    /// Notes how long the last task took. While tasks are shorter than the way to the master and back, each slot
+    /// is given one task ahead, so that its executor does not stand still between two.
+    pub fn note_run(&mut self, run_us: u64) {
+        self.ahead = if (1..AHEAD_BELOW_US).contains(&run_us) { self.slots } else { 0 };
     }
 }
 

@@ -33,6 +33,19 @@ fn tasks_without_preference_are_spread() {
 }
 
 #[test]
+fn tiny_tasks_are_sent_one_ahead_for_each_slot() {
+    check(
+        "worker w1 slots=1; client; attach; quiet; job map=1:6:1 want=1
+         finish 1/0 run=5; finish 1/1 run=5; finish 1/2 run=90000; finish 1/3 run=90000; finish 1/4",
+        "worker-1: launch 1/0.0 code 1
+         worker-1: launch 1/1.0 1/2.0
+         worker-1: launch 1/3.0
+         worker-1: launch 1/4.0
+         worker-1: launch 1/5.0",
+    );
+}
+
+#[test]
 fn a_task_waits_for_its_place_and_then_goes_anywhere() {
     check(
         "worker w1 slots=1; worker w2 slots=1; client; attach; quiet; job map=1:3:1 prefer=1 want=1

@@ -328,7 +328,7 @@ impl Script {
         let report = TaskReport {
             task,
             outcome,
-            metrics: TaskMetrics::default(),
+            metrics: TaskMetrics { run_us: words.number("run", 0).into(), ..TaskMetrics::default() },
             accumulators: words.has("counting").then_some(update).into_iter().collect(),
             stored: stored.collect(),
         };
