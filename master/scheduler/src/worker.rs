@@ -64,8 +64,8 @@ impl Worker {
         if self.link.is_some() { (self.slots + self.ahead).saturating_sub(self.used) } else { 0 }
     }
 
-    /// Notes how long the last task took. While tasks are shorter than the way to the master and back, each slot
-    /// is given one task ahead, so that its executor does not stand still between two.
+    /// Notes how long the last task took. While tasks are shorter than the way to the master and back, each
+    /// slot is given one task ahead, so that its executor does not stand still between two.
     pub fn note_run(&mut self, run_us: u64) {
         self.ahead = if (1..AHEAD_BELOW_US).contains(&run_us) { self.slots } else { 0 };
     }
