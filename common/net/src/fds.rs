@@ -1,6 +1,6 @@
 //! Frames with descriptors beside them, between a worker and its executor, over a unix socket pair.
 //!
-//! A frame is as everywhere else, but its codec byte has [`WITH_DESCRIPTOR`] set if one descriptor belongs to
+//! A frame is as everywhere else, but its codec byte has `WITH_DESCRIPTOR` set if one descriptor belongs to
 //! it; that travels with the first byte of the frame, so that it is there when the frame is read.
 
 #[cfg(test)]

@@ -39,7 +39,6 @@ pub fn run(args: &TestArgs) -> Result<()> {
         note(clippy());
         note(fences::check());
         note(tools());
-        note(doc());
         note(sim::sweep(0..SEEDS));
     }
     let test = ["test", "--release", "--workspace", "--locked", "--no-fail-fast"];
@@ -50,11 +49,6 @@ pub fn run(args: &TestArgs) -> Result<()> {
 fn clippy() -> Result<()> {
     let lint = ["clippy", "--release", "--workspace", "--all-targets", "--locked", "--quiet", "--"];
     step(cargo(&lint).args(["-D", "warnings"]))
-}
-
-fn doc() -> Result<()> {
-    let doc = ["doc", "--release", "--workspace", "--no-deps", "--locked", "--quiet"];
-    step(cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 /// Tools that are not part of the toolchain; `.ci/run` installs what it can get.

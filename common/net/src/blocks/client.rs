@@ -19,7 +19,7 @@ pub struct DataClient {
 }
 
 impl DataClient {
-    /// A client on this connection. Every wait for the server is bounded by [`DATA_TIMEOUT`].
+    /// A client on this connection. Every wait for the server is bounded by `DATA_TIMEOUT`.
     pub fn new(stream: TcpStream) -> DataClient {
         let bounded = stream
             .set_read_timeout(Some(DATA_TIMEOUT))

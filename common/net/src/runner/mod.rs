@@ -1,6 +1,6 @@
 //! The driver's side of the waist, over a link to the master.
 //!
-//! What the driver has asked for and not released is remembered ([`session`]), so that a link that breaks, or
+//! What the driver has asked for and not released is remembered (`session`), so that a link that breaks, or
 //! a master that starts again, costs the driver nothing but time: the runner dials again with backoff,
 //! attaches with all of it, and goes on. Callers do not notice, unless the master stays away for longer than
 //! [`RECONNECT_TIMEOUT`].
