@@ -39,6 +39,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
         note(clippy());
         note(fences::check());
         note(tools());
+        note(doc());
         note(sim::sweep(0..SEEDS));
     }
     let test = ["test", "--release", "--workspace", "--locked", "--no-fail-fast"];
@@ -49,6 +50,12 @@ pub fn run(args: &TestArgs) -> Result<()> {
 fn clippy() -> Result<()> {
     let lint = ["clippy", "--release", "--workspace", "--all-targets", "--locked", "--quiet", "--"];
     step(cargo(&lint).args(["-D", "warnings"]))
+}
+
+/// The documentation builds, and every link in it leads somewhere.
+fn doc() -> Result<()> {
+    let doc = ["doc", "--release", "--workspace", "--no-deps", "--locked", "--quiet"];
+    step(cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 /// Tools that are not part of the toolchain; `.ci/run` installs what it can get.
