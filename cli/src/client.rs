@@ -80,12 +80,16 @@ impl Client {
     }
 
     /// Asks again while the master does not answer, for as long as a restart may take; its address is looked
-    /// up again each time.
+    /// up again each time. A master whose run directory is gone does not come back.
     pub fn patiently<T>(&mut self, ask: impl Fn(&Client) -> Outcome<T>) -> Outcome<T> {
         let begin = Instant::now();
         loop {
             match ask(self) {
-                Err(failure) if failure.exit == Exit::Unreachable && begin.elapsed() < PATIENCE => {
+                Err(failure)
+                    if failure.exit == Exit::Unreachable
+                        && begin.elapsed() < PATIENCE
+                        && !self.is_gone() =>
+                {
                     std::thread::sleep(PAUSE);
                     if let Ok(found) = Self::find(&self.connect) {
                         *self = found;
@@ -94,6 +98,12 @@ impl Client {
                 end => return end,
             }
         }
+    }
+
+    /// Whether the run directory that it was found in has been removed.
+    fn is_gone(&self) -> bool {
+        let dir = run_dir::find(self.connect.run_dir.as_deref());
+        self.connect.master.is_none() && dir.is_ok_and(|dir| !dir.exists())
     }
 
     /// A client for an address with or without a scheme.
