@@ -86,9 +86,7 @@ impl Client {
         loop {
             match ask(self) {
                 Err(failure)
-                    if failure.exit == Exit::Unreachable
-                        && begin.elapsed() < PATIENCE
-                        && !self.is_gone() =>
+                    if failure.exit == Exit::Unreachable && begin.elapsed() < PATIENCE && !self.is_gone() =>
                 {
                     std::thread::sleep(PAUSE);
                     if let Ok(found) = Self::find(&self.connect) {
