@@ -1,8 +1,9 @@
 //! What the HTTP daemon and its clients say to each other: plain JSON objects under `/api/firesteel/v1`.
 
 use crate::error::Error;
-use crate::id::{AppId, PluginHash, WorkerId};
+use crate::id::{AppId, PluginHash, StageId, WorkerId};
 use crate::plugin::{Args, Descriptor};
+use crate::sandbox::Sandbox;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -45,6 +46,12 @@ pub struct SubmitRequest {
     /// A second submission under the same key is the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// How it is run: keys of [`crate::options::KEYS`].
+    #[serde(default)]
+    pub conf: BTreeMap<String, String>,
+    /// Names and values of the submitter's own, for finding it again.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// Where the driver runs.
@@ -100,6 +107,57 @@ pub struct AppStatus {
     pub error: Option<Error>,
     /// Bytes of its result, if it succeeded.
     pub result_bytes: Option<u64>,
+    /// The name of the token that submitted it; empty for one of the cluster's own.
+    #[serde(default)]
+    pub owner: String,
+    /// The scheduler pool.
+    #[serde(default)]
+    pub pool: String,
+    /// Names and values of the submitter's own.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// `GET /applications/{id}/progress`: how far the jobs of the running driver attempt are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AppProgress {
+    /// Its stages, in the order in which they were added.
+    pub stages: Vec<StageProgress>,
+}
+
+/// How far a stage is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageProgress {
+    /// The stage.
+    pub stage: StageId,
+    /// Its name.
+    pub name: String,
+    /// The stages it reads.
+    pub inputs: Vec<StageId>,
+    /// How many tasks it has.
+    pub tasks: u32,
+    /// Of these, attempts that run.
+    pub running: u32,
+    /// Of these, complete ones.
+    pub finished: u32,
+    /// Attempts that failed or were lost.
+    pub failed: u32,
+    /// Records that its tasks have read.
+    pub records: u64,
+    /// Bytes that its tasks have read.
+    pub bytes: u64,
+}
+
+/// What the holder of a token may do; each may do what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// See everything that holds no secret.
+    Viewer,
+    /// Submit applications, and end their own.
+    Submit,
+    /// End any application, and manage workers and tokens.
+    Admin,
 }
 
 /// The life of an application.
@@ -142,6 +200,15 @@ pub struct WorkerInfo {
     pub drivers: u32,
     /// Whether it is connected.
     pub alive: bool,
+    /// Whether it takes no further tasks because it is about to stop.
+    #[serde(default)]
+    pub draining: bool,
+    /// The budget of its block store, in bytes.
+    #[serde(default)]
+    pub memory: u64,
+    /// What keeps executors and drivers on it apart from everything else.
+    #[serde(default)]
+    pub sandbox: Sandbox,
 }
 
 /// `GET /applications/{id}/logs?from=N`: a piece of the output of its processes.

@@ -21,8 +21,10 @@ pub mod graph;
 pub mod http;
 pub mod id;
 pub mod job;
+pub mod options;
 pub mod plugin;
 pub mod protocol;
+pub mod sandbox;
 pub mod task;
 pub mod time;
 

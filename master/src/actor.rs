@@ -186,6 +186,9 @@ fn worker_info(view: WorkerView) -> WorkerInfo {
         slots_free: view.free,
         drivers: view.drivers,
         alive: view.alive,
+        draining: false,
+        memory: view.memory,
+        sandbox: view.sandbox,
     }
 }
 

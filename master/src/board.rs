@@ -7,6 +7,7 @@ use crate::journal::{Recovered, StoredOutcome};
 use firesteel_common::error::Error;
 use firesteel_common::http::{AppState, AppStatus, DeployMode, PluginInfo, SubmitRequest};
 use firesteel_common::id::{AppAttemptId, AppId, PluginHash};
+use firesteel_common::options::AppOptions;
 use firesteel_common::{ErrorCode, event::AppEvent};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -89,6 +90,9 @@ impl Board {
             ended_ms: None,
             error: None,
             result_bytes: None,
+            owner: String::new(),
+            pool: AppOptions::from_conf(&request.conf).unwrap_or_default().pool,
+            tags: request.tags.clone(),
         };
         let entry = App { status, kind: AppKind::of(request), attempt, changed: None };
         let mut inner = self.inner.lock();

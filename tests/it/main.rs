@@ -50,6 +50,8 @@ fn request(plugin: PluginHash, entry: &str, args: &[(&str, &str)]) -> SubmitRequ
         tables: BTreeMap::new(),
         deploy_mode: DeployMode::Cluster,
         idempotency_key: None,
+        conf: BTreeMap::new(),
+        tags: BTreeMap::new(),
     }
 }
 

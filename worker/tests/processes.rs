@@ -6,6 +6,7 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use firesteel_common::config::{Config, DEFAULT_TOML};
 use firesteel_common::graph::TaskCode;
 use firesteel_common::id::{AppAttemptId, AppId, Epoch, PluginHash, StageId, TaskId, WorkerId};
+use firesteel_common::options::Limits;
 use firesteel_common::protocol::data::{PluginReply, PluginRequest};
 use firesteel_common::protocol::hello::Role;
 use firesteel_common::protocol::worker::{
@@ -106,7 +107,13 @@ fn launch(number: u64, code: TaskCode, partition: u32) -> ToWorker {
     let task = TaskId { app, stage, partition, attempt: 0 };
     let tasks = vec![TaskLaunch { task, payload: payload.clone(), reads: vec![], cached: vec![] }];
     let code = StageCode { stage, name: "a stage".to_owned(), code, payload, inputs: vec![], reducers: 0 };
-    ToWorker::LaunchTasks(TaskLaunches { app, stages: vec![Arc::new(code)], inputs: vec![], tasks })
+    ToWorker::LaunchTasks(TaskLaunches {
+        app,
+        limits: Limits::default(),
+        stages: vec![Arc::new(code)],
+        inputs: vec![],
+        tasks,
+    })
 }
 
 fn failed(report: &TaskReport) -> Error {
@@ -205,7 +212,7 @@ fn a_false_plugin_is_refused(master: &Master) {
 
 fn a_driver_is_stopped(master: &Master) {
     let program = DriverProgram::Sql { text: "select 1".to_owned(), tables: BTreeMap::new() };
-    master.send(ToWorker::StartDriver(DriverLaunch { app: app(3), program }));
+    master.send(ToWorker::StartDriver(DriverLaunch { app: app(3), program, limits: Limits::default() }));
     master.send(ToWorker::KillDriver(app(3)));
     let ended = master.wait(|message| match message {
         ToMaster::DriverExited { app, .. } => Some(*app),

@@ -4,6 +4,7 @@
 use crate::block::{BlockId, MapStatus};
 use crate::event::FetchCause;
 use crate::id::{AppAttemptId, DatasetId, StageId, TaskId, WorkerId};
+use crate::options::Limits;
 use crate::protocol::worker::{MapPlace, TaskLaunches};
 use crate::task::TaskReport;
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,8 @@ pub struct ExecutorSetup {
     pub plugin: Option<(crate::id::PluginHash, String)>,
     /// How many tasks run at once, at most; for sizing what is shared by them.
     pub slots: u32,
+    /// What it may use.
+    pub limits: Limits,
     /// Its share of execution memory in bytes.
     pub memory: u64,
     /// Whether segments of this machine are fetched over TCP like those of others (`shuffle.same_host =

@@ -6,7 +6,9 @@ use crate::error::Error;
 use crate::event::FetchCause;
 use crate::graph::{ReadRange, TaskCode};
 use crate::id::{AppAttemptId, DatasetId, Epoch, Incarnation, StageId, TaskId, WorkerId};
+use crate::options::Limits;
 use crate::plugin::Args;
+use crate::sandbox::Sandbox;
 use crate::task::TaskReport;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -65,6 +67,8 @@ pub struct DriverLaunch {
     pub app: AppAttemptId,
     /// What it runs.
     pub program: DriverProgram,
+    /// What it may use.
+    pub limits: Limits,
 }
 
 /// What a driver runs.
@@ -94,6 +98,8 @@ pub enum DriverProgram {
 pub struct TaskLaunches {
     /// Whose tasks they are.
     pub app: AppAttemptId,
+    /// What its executor may use; it is the same in every message of an application attempt.
+    pub limits: Limits,
     /// Stages of these tasks that were not sent to this worker before.
     pub stages: Vec<Arc<StageCode>>,
     /// Map outputs that these tasks read and that were not sent to this worker before.
@@ -240,6 +246,8 @@ pub struct Registration {
     pub drivers_max: u32,
     /// The budget of its block store in bytes.
     pub memory: u64,
+    /// What keeps its executors and drivers apart from everything else.
+    pub sandbox: Sandbox,
     /// The drivers it runs.
     pub drivers: Vec<AppAttemptId>,
     /// The attempts that run in its executors, and those whose report is kept until this registration is

@@ -6,9 +6,11 @@ use firesteel_common::block::{BlockId, MapStatus};
 use firesteel_common::error::Error;
 use firesteel_common::graph::JobGraph;
 use firesteel_common::id::{AppAttemptId, AppId, DatasetId, JobId, StageId, TaskId, WorkerId};
+use firesteel_common::options::AppOptions;
 use firesteel_common::protocol::worker::DriverProgram;
 use firesteel_common::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Where an application is in its life.
 #[derive(Debug)]
@@ -69,6 +71,8 @@ pub(crate) struct Dataset {
 #[derive(Debug, Default)]
 pub(crate) struct Run {
     pub app: AppAttemptId,
+    /// How the application is run.
+    pub options: Arc<AppOptions>,
     /// Whether it began under an earlier epoch of the master.
     pub recovered: bool,
     /// Whether nothing is started yet, because workers may still report what an earlier master has had made.
@@ -112,8 +116,8 @@ impl Run {
         }
     }
 
-    pub fn new(app: AppAttemptId, recovered: bool, first_attempt: u32) -> Self {
-        Self { app, recovered, held: recovered, first_attempt, ..Self::default() }
+    pub fn new(app: AppAttemptId, options: Arc<AppOptions>, recovered: bool, first_attempt: u32) -> Self {
+        Self { app, options, recovered, held: recovered, first_attempt, ..Self::default() }
     }
 
     /// The id of an attempt.

@@ -13,6 +13,7 @@ use firesteel_common::protocol::worker::{FromWorker, Registration, ToMaster, ToW
 use firesteel_common::task::{ResultValue, TaskMetrics, TaskOutcome, TaskReport};
 use firesteel_common::time::Timestamp;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Task slots of each simulated worker.
 const SLOTS: u32 = 4;
@@ -96,7 +97,12 @@ impl Bench {
         for worker in 1..=u64::from(workers) {
             bench.say(WorkerId(worker), ToMaster::Register(registration(worker)));
         }
-        bench.step(Event::SubmitApp(AppSubmission { app: APP.app, attempt: APP.attempt, program: None }));
+        bench.step(Event::SubmitApp(AppSubmission {
+            app: APP.app,
+            attempt: APP.attempt,
+            program: None,
+            options: Arc::default(),
+        }));
         let attach = FromDriver::Attach { stages: Vec::new(), jobs: Vec::new() };
         bench.step(Event::FromDriver { app: APP, message: attach });
         bench

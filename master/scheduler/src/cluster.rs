@@ -10,6 +10,7 @@ use firesteel_common::config::SchedulerConfig;
 use firesteel_common::event::{AppEvent, LoggedEvent};
 use firesteel_common::id::{AppAttemptId, AppId, JobId, StageId, TaskId, WorkerId};
 use firesteel_common::job::JobEvent;
+use firesteel_common::options::Limits;
 use firesteel_common::protocol::driver::ToDriver;
 use firesteel_common::protocol::worker::{TaskLaunches, ToWorker};
 use firesteel_common::time::{Micros, Timestamp};
@@ -137,13 +138,13 @@ impl Cluster {
     }
 
     /// The launches for one worker and application that this step has gathered so far.
-    pub fn launches_for(&mut self, worker: WorkerId, app: AppAttemptId) -> &mut TaskLaunches {
+    pub fn launches_for(&mut self, worker: WorkerId, app: AppAttemptId, limits: Limits) -> &mut TaskLaunches {
         let known = self.workers.get(worker).map_or(usize::MAX, |state| state.launch_at);
         let fits =
             self.launches.get(known).is_some_and(|(id, launches)| *id == worker && launches.app == app);
         let at = if fits { known } else { self.launches.len() };
         if !fits {
-            let launches = TaskLaunches { app, stages: Vec::new(), inputs: Vec::new(), tasks: Vec::new() };
+            let launches = TaskLaunches { app, limits, stages: vec![], inputs: vec![], tasks: vec![] };
             self.launches.push((worker, launches));
             if let Some(state) = self.workers.get_mut(worker) {
                 state.launch_at = at;

@@ -42,11 +42,11 @@ impl Scheduler {
     }
 
     fn add_app(&mut self, submission: AppSubmission, phase: Phase, recovered: bool) {
-        let AppSubmission { app, attempt, program } = submission;
+        let AppSubmission { app, attempt, program, options } = submission;
         let id = AppAttemptId { app, attempt };
         let epoch = self.epoch.0 as u32;
         let first_attempt = if recovered { epoch.wrapping_mul(ATTEMPTS_PER_EPOCH) } else { 0 };
-        let run = Run::new(id, recovered, first_attempt);
+        let run = Run::new(id, options, recovered, first_attempt);
         self.apps.entry(app).or_insert(App { id: app, program, phase, losses: 0, run });
     }
 
@@ -88,7 +88,7 @@ impl Scheduler {
             app.run.workers.insert(worker);
             let started = AppEvent::AppStarted { version: EVENT_LOG_VERSION, worker: Some(worker) };
             self.cluster.log(attempt, started);
-            let launch = DriverLaunch { app: attempt, program };
+            let launch = DriverLaunch { app: attempt, program, limits: app.run.options.driver };
             self.cluster.tell_worker(worker, ToWorker::StartDriver(launch));
         }
     }
@@ -266,7 +266,7 @@ impl Scheduler {
         app.run.stop_all(cx, "its driver is started again");
         app.run.end(cx, None);
         let attempt = AppAttemptId { app: id, attempt: app.run.app.attempt + 1 };
-        app.run = Run::new(attempt, false, 0);
+        app.run = Run::new(attempt, app.run.options.clone(), false, 0);
         app.phase = Phase::Journaling;
         cx.effects.push(Effect::JournalAttempt(attempt));
     }
@@ -410,7 +410,8 @@ impl Scheduler {
                 if let Some(state) = self.cluster.workers.get_mut(worker) {
                     state.drivers.insert(id);
                 }
-                self.cluster.tell_worker(worker, ToWorker::StartDriver(DriverLaunch { app: id, program }));
+                let launch = DriverLaunch { app: id, program, limits: app.run.options.driver };
+                self.cluster.tell_worker(worker, ToWorker::StartDriver(launch));
             }
             (Phase::Running(_), _) => self.driver_exited(worker, id, "its worker does not run it".to_owned()),
             _ => {}

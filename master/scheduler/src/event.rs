@@ -3,8 +3,10 @@
 
 use firesteel_common::error::Error;
 use firesteel_common::id::{AppAttemptId, AppId, WorkerId};
+use firesteel_common::options::AppOptions;
 use firesteel_common::protocol::driver::FromDriver;
 use firesteel_common::protocol::worker::{DriverProgram, FromWorker};
+use std::sync::Arc;
 
 /// A connection of a worker, numbered by the shell; never reused in one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +62,8 @@ pub struct AppSubmission {
     pub attempt: u32,
     /// What its driver runs; `None` in client mode, where the driver attaches by itself.
     pub program: Option<DriverProgram>,
+    /// How it is run.
+    pub options: Arc<AppOptions>,
 }
 
 /// What the master wants done.

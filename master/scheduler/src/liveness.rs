@@ -107,6 +107,8 @@ impl Scheduler {
             host_name: registration.host.clone(),
             address: registration.address.as_str().into(),
             slots: registration.slots,
+            memory: registration.memory,
+            sandbox: registration.sandbox.clone(),
             drivers_max: registration.drivers_max,
             drivers: BTreeSet::new(),
             running: Vec::new(),

@@ -262,7 +262,7 @@ impl Run {
             self.tell_stage(cx, id, worker);
         }
         let launch = self.launch_of(cx, id, partition, attempt, worker);
-        cx.launches_for(worker, app).tasks.extend(launch);
+        cx.launches_for(worker, app, self.options.executor).tasks.extend(launch);
     }
 
     /// Adds to the launches for a worker what it was not told of a stage: its code, and where its inputs are.
@@ -271,14 +271,14 @@ impl Run {
         let Some(stage) = self.stages.get_mut(&id) else { return };
         if stage.code_told.insert(worker) {
             let code = stage.code.clone();
-            cx.launches_for(worker, self.app).stages.push(code);
+            cx.launches_for(worker, self.app, self.options.executor).stages.push(code);
         }
         let inputs: Vec<StageId> = stage.inputs.iter().map(|input| input.stage).collect();
         for input in inputs {
             let Some(parent) = self.stages.get_mut(&input) else { continue };
             if parent.table_told.insert(worker) {
                 let table = parent.table(cx);
-                cx.launches_for(worker, self.app).inputs.push(table);
+                cx.launches_for(worker, self.app, self.options.executor).inputs.push(table);
             }
         }
     }

@@ -4,6 +4,7 @@ use crate::Scheduler;
 use crate::app::{App, Phase};
 use firesteel_common::http::AppState;
 use firesteel_common::id::{AppAttemptId, AppId, WorkerId};
+use firesteel_common::sandbox::Sandbox;
 
 /// An application that has no durable outcome yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,10 @@ pub struct WorkerView {
     pub slots: u32,
     /// Of these, free ones.
     pub free: u32,
+    /// The budget of its block store, in bytes.
+    pub memory: u64,
+    /// What keeps executors and drivers on it apart from everything else.
+    pub sandbox: Sandbox,
     /// Drivers on it.
     pub drivers: u32,
     /// Whether it is connected (a worker may come back after its connection closed).
@@ -81,6 +86,8 @@ impl Scheduler {
             address: worker.address.to_string(),
             slots: worker.slots,
             free: worker.slots.saturating_sub(worker.used),
+            memory: worker.memory,
+            sandbox: worker.sandbox.clone(),
             drivers: worker.drivers.len() as u32,
             alive: worker.link.is_some(),
         };

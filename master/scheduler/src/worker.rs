@@ -3,6 +3,7 @@
 
 use crate::event::LinkId;
 use firesteel_common::id::{AppAttemptId, Epoch, Incarnation, StageId, TaskId, WorkerId};
+use firesteel_common::sandbox::Sandbox;
 use firesteel_common::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,6 +30,9 @@ pub(crate) struct Worker {
     pub host_name: String,
     pub address: Arc<str>,
     pub slots: u32,
+    /// The budget of its block store, in bytes.
+    pub memory: u64,
+    pub sandbox: Sandbox,
     pub drivers_max: u32,
     /// Drivers that hold a place: they run, or were told to end and have not exited.
     pub drivers: BTreeSet<AppAttemptId>,

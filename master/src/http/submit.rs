@@ -14,6 +14,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use firesteel_common::http::{ClientDriver, DeployMode, SubmitRequest, SubmitResponse};
 use firesteel_common::id::AppAttemptId;
+use firesteel_common::options::AppOptions;
 use firesteel_common::{Error, ErrorCode};
 use firesteel_scheduler::event::Event;
 use sha2::{Digest, Sha256};
@@ -109,6 +110,7 @@ fn check(board: &Board, request: &mut SubmitRequest) -> Result<(), Error> {
     if key_len == Some(0) {
         return Err(bad("the idempotency key is empty".to_owned()));
     }
+    AppOptions::from_conf(&request.conf)?;
     let default_name = match (&request.plugin, &request.sql) {
         (Some(_), Some(_)) => return Err(bad("the request names a plugin and a SQL text".to_owned())),
         (None, None) => return Err(bad("the request names neither a plugin nor a SQL text".to_owned())),

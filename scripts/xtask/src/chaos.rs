@@ -94,6 +94,8 @@ fn request(cluster: &Cluster, args: &ChaosArgs) -> Result<SubmitRequest> {
         args: BTreeMap::new(),
         sql: None,
         tables: BTreeMap::new(),
+        conf: BTreeMap::new(),
+        tags: BTreeMap::new(),
         deploy_mode: Default::default(),
         idempotency_key: None,
     };

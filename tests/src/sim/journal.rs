@@ -8,6 +8,7 @@ use firesteel_common::error::Error;
 use firesteel_common::id::{AppAttemptId, AppId};
 use firesteel_scheduler::{AppSubmission, Event};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// The outcome of an application.
 pub(crate) type AppOutcome = Result<Payload, Error>;
@@ -110,7 +111,7 @@ impl World {
 
     fn submission(&self, app: AppId, client: usize, attempt: u32) -> AppSubmission {
         let program = self.clients.get(client).and_then(|client| client.driver_program());
-        AppSubmission { app, attempt, program }
+        AppSubmission { app, attempt, program, options: Arc::default() }
     }
 
     /// The master has crashed: a first part of what was under way may be durable all the same.

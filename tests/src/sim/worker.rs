@@ -92,6 +92,7 @@ impl World {
             slots: machine.slots,
             drivers_max: machine.drivers_max,
             memory: 1 << 20,
+            sandbox: firesteel_common::sandbox::Sandbox::default(),
             fetch_over_tcp: false,
             faults: None,
         };

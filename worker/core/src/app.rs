@@ -4,6 +4,7 @@
 use firesteel_common::block::{BlockId, BlockKind, MapStatus};
 use firesteel_common::event::FetchCause;
 use firesteel_common::id::{AppAttemptId, PluginHash, StageId, TaskId};
+use firesteel_common::options::Limits;
 use firesteel_common::protocol::executor::OpenedBlock;
 use firesteel_common::protocol::worker::{InputTable, MapPlace, StageCode, TaskLaunch};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,8 @@ pub(crate) struct Unanswered {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct App {
     pub(crate) executor: Executor,
+    /// What the executor may use.
+    pub(crate) limits: Limits,
     /// The plugin that the executor has loaded.
     pub(crate) plugin: Option<PluginHash>,
     pub(crate) stages: BTreeMap<StageId, Arc<StageCode>>,

@@ -10,6 +10,7 @@ use firesteel_common::error::Error;
 use firesteel_common::id::{AppAttemptId, Epoch, Incarnation, PluginHash, WorkerId};
 use firesteel_common::protocol::executor::FromExecutor;
 use firesteel_common::protocol::worker::ToWorker;
+use firesteel_common::sandbox::Sandbox;
 use firesteel_common::task::TaskReport;
 use firesteel_common::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,8 @@ pub struct CoreOptions {
     pub drivers_max: u32,
     /// The budget of its block store in bytes, and that of execution memory.
     pub memory: u64,
+    /// What keeps its executors and drivers apart from everything else.
+    pub sandbox: Sandbox,
     /// Whether segments of this machine's other workers are fetched over TCP.
     pub fetch_over_tcp: bool,
     /// The directory of fault tokens; `None` outside tests.

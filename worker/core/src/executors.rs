@@ -61,6 +61,7 @@ impl WorkerCore {
             worker: self.link.worker.unwrap_or_default(),
             plugin,
             slots: self.options.slots,
+            limits: app.limits,
             memory: self.options.memory,
             fetch_over_tcp: self.options.fetch_over_tcp,
             faults: self.options.faults.clone(),
@@ -125,7 +126,8 @@ impl WorkerCore {
                 Some(error) => refused.push((launch.task, error)),
             }
         }
-        let mut message = TaskLaunches { app: id, stages: Vec::new(), inputs: Vec::new(), tasks };
+        let mut message =
+            TaskLaunches { app: id, limits: app.limits, stages: Vec::new(), inputs: Vec::new(), tasks };
         for launch in &message.tasks {
             app.running.insert(launch.task);
             let Some(code) = app.stages.get(&launch.task.stage) else {

@@ -73,6 +73,7 @@ impl WorkerCore {
             slots: self.options.slots,
             drivers_max: self.options.drivers_max,
             memory: self.options.memory,
+            sandbox: self.options.sandbox.clone(),
             drivers: self.drivers.keys().copied().collect(),
             running,
             outputs,

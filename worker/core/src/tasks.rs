@@ -17,6 +17,7 @@ impl WorkerCore {
     pub(crate) fn launch_tasks(&mut self, launches: TaskLaunches, out: &mut Vec<WorkerEffect>) {
         let id = launches.app;
         let app = self.apps.entry(id).or_default();
+        app.limits = launches.limits;
         for code in launches.stages {
             app.stages.entry(code.stage).or_insert(code);
         }

@@ -9,6 +9,7 @@ use firesteel_common::graph::TaskCode;
 use firesteel_common::id::{
     AppAttemptId, AppId, DatasetId, Epoch, Incarnation, PluginHash, StageId, TaskId, WorkerId,
 };
+use firesteel_common::options::Limits;
 use firesteel_common::protocol::executor::{FromExecutor, ToExecutor};
 use firesteel_common::protocol::worker::{
     DriverLaunch, DriverProgram, InputTable, MapPlace, StageCode, TaskLaunch, TaskLaunches, ToMaster,
@@ -40,6 +41,7 @@ impl Story {
             slots: 2,
             drivers_max: 2,
             memory: 1000,
+            sandbox: firesteel_common::sandbox::Sandbox::default(),
             fetch_over_tcp: false,
             faults: None,
         };
@@ -120,6 +122,7 @@ fn launch(stage: u32, partitions: &[u32]) -> ToWorker {
     let table = InputTable { stage: StageId(100), places: vec![Some(place(0))] };
     ToWorker::LaunchTasks(TaskLaunches {
         app: APP,
+        limits: Limits::default(),
         stages: vec![code(stage)],
         inputs: vec![Arc::new(table)],
         tasks: tasks(stage, partitions),
@@ -130,6 +133,7 @@ fn launch(stage: u32, partitions: &[u32]) -> ToWorker {
 fn launch_more(stage: u32, partitions: &[u32]) -> ToWorker {
     ToWorker::LaunchTasks(TaskLaunches {
         app: APP,
+        limits: Limits::default(),
         stages: vec![],
         inputs: vec![],
         tasks: tasks(stage, partitions),

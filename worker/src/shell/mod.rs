@@ -102,6 +102,7 @@ fn core_options(options: &WorkerOptions, incarnation: Incarnation, address: Stri
         slots: config.worker.cores,
         drivers_max: config.worker.max_drivers,
         memory: config.worker.memory,
+        sandbox: firesteel_common::sandbox::Sandbox::default(),
         fetch_over_tcp: config.shuffle.same_host == SameHost::Tcp,
         faults: Some(config.faults.dir.clone()).filter(|dir| !dir.is_empty()),
     }

@@ -30,6 +30,8 @@ pub fn build(args: &SubmitArgs) -> Outcome<(SubmitRequest, Option<Plugin>)> {
         args: pairs(&args.args, "ARG=VALUE")?,
         sql: args.sql.as_deref().map(read_sql).transpose()?,
         tables: tables(&args.table)?,
+        conf: BTreeMap::new(),
+        tags: BTreeMap::new(),
         deploy_mode: args.deploy_mode.into(),
         idempotency_key: args.idempotency_key.clone(),
     };

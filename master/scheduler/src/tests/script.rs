@@ -21,6 +21,7 @@ use firesteel_common::protocol::worker::{
 use firesteel_common::task::{AccumulatorUpdate, ResultValue, TaskMetrics, TaskOutcome, TaskReport};
 use firesteel_common::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A made-up worker.
 #[derive(Clone, Debug, Default)]
@@ -350,7 +351,8 @@ impl Script {
             worker.link = None;
         }
         let program = (!words.has("client")).then(program);
-        let submission = AppSubmission { app: self.app.app, attempt: self.app.attempt, program };
+        let submission =
+            AppSubmission { app: self.app.app, attempt: self.app.attempt, program, options: Arc::default() };
         self.step(Event::Recovered(vec![submission]));
     }
 
@@ -360,7 +362,12 @@ impl Script {
                 let app = AppId(u64::from(words.number("app", 1)));
                 self.app = AppAttemptId { app, attempt: 1 };
                 let program = (command == "submit").then(program);
-                self.step(Event::SubmitApp(AppSubmission { app, attempt: 1, program }));
+                self.step(Event::SubmitApp(AppSubmission {
+                    app,
+                    attempt: 1,
+                    program,
+                    options: Arc::default(),
+                }));
             }
             "as" => self.app = AppAttemptId { app: AppId(words.0[0].parse().unwrap()), attempt: 1 },
             "attach" => {

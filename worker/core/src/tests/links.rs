@@ -77,7 +77,9 @@ fn output_without_a_connection_is_kept_up_to_a_bound() {
 fn drivers_wait_for_their_plugin_and_are_reported() {
     let mut story = Story::registered();
     let program = DriverProgram::Plugin { plugin: PLUGIN, entry: "main".into(), args: BTreeMap::new() };
-    let start = || ToWorker::StartDriver(DriverLaunch { app: APP, program: program.clone() });
+    let start = || {
+        ToWorker::StartDriver(DriverLaunch { app: APP, program: program.clone(), limits: Limits::default() })
+    };
     assert_eq!(story.hears(start()), "fetch plugin");
     assert_eq!(story.hears(start()), "", "one driver of an attempt");
     let ready = WorkerEvent::PluginReady { plugin: PLUGIN, path: Ok("path".into()) };

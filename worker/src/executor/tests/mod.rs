@@ -7,6 +7,7 @@ use firesteel_common::block::{BlockId, BlockKind, SegmentHeader};
 use firesteel_common::event::FetchCause;
 use firesteel_common::graph::ReadRange;
 use firesteel_common::id::DatasetId;
+use firesteel_common::options::Limits;
 use firesteel_common::protocol::executor::ToExecutor;
 use firesteel_common::protocol::worker::{CachedPlace, MapPlace, TaskLaunches};
 use firesteel_common::task::{ResultValue, TaskIo, TaskOutcome};
@@ -227,7 +228,13 @@ fn an_attempt_that_fails_leaves_nothing_and_says_why() {
     for partition in 0..3 {
         let tasks = vec![launch(MAP, partition, 0, vec![])];
         let stages = vec![code(MAP, 2, vec![])];
-        a.send(ToExecutor::Launch(TaskLaunches { app: APP, stages, inputs: vec![], tasks }));
+        a.send(ToExecutor::Launch(TaskLaunches {
+            app: APP,
+            limits: Limits::default(),
+            stages,
+            inputs: vec![],
+            tasks,
+        }));
         errors.push(failure(&a.report()).to_string());
     }
     assert_eq!(errors[0], "[PANICKED] the task panicked: on purpose");
@@ -273,7 +280,13 @@ fn a_cached_partition_is_read_where_it_is() {
     let mut task = launch(REDUCE, 2, 0, vec![vec![]]);
     let (dataset, partition) = (DatasetId(4), 9);
     task.cached = vec![CachedPlace { dataset, partition, worker: a.id, address: a.address.clone() }];
-    b.send(ToExecutor::Launch(TaskLaunches { app: APP, stages: vec![], inputs: vec![], tasks: vec![task] }));
+    b.send(ToExecutor::Launch(TaskLaunches {
+        app: APP,
+        limits: Limits::default(),
+        stages: vec![],
+        inputs: vec![],
+        tasks: vec![task],
+    }));
     let report = b.report();
     assert_eq!(&inline(&report)[..], b"kept");
     assert!(report.metrics.remote_read_bytes > 0);
@@ -288,11 +301,23 @@ fn a_thousand_empty_tasks_are_all_reported() {
     let tasks =
         |range: std::ops::Range<u32>| range.map(|partition| launch(REDUCE, partition, 0, vec![])).collect();
     let stages = vec![code(REDUCE, 0, vec![])];
-    a.send(ToExecutor::Launch(TaskLaunches { app: APP, stages, inputs: vec![], tasks: tasks(0..2) }));
+    a.send(ToExecutor::Launch(TaskLaunches {
+        app: APP,
+        limits: Limits::default(),
+        stages,
+        inputs: vec![],
+        tasks: tasks(0..2),
+    }));
     for partition in 2..1002 {
         a.report();
         let tasks = tasks(partition..partition + 1);
-        a.send(ToExecutor::Launch(TaskLaunches { app: APP, stages: vec![], inputs: vec![], tasks }));
+        a.send(ToExecutor::Launch(TaskLaunches {
+            app: APP,
+            limits: Limits::default(),
+            stages: vec![],
+            inputs: vec![],
+            tasks,
+        }));
     }
     println!("1000 empty tasks, two at once: {:?}", started.elapsed());
 }

@@ -11,6 +11,7 @@ use firesteel_common::block::{BlockId, BlockKind, MapStatus};
 use firesteel_common::event::FetchCause;
 use firesteel_common::graph::{ReadRange, TaskCode};
 use firesteel_common::id::{AppAttemptId, AppId, StageId, TaskId, WorkerId};
+use firesteel_common::options::Limits;
 use firesteel_common::protocol::executor::{ExecutorSetup, FromExecutor, ToExecutor};
 use firesteel_common::protocol::hello::Role;
 use firesteel_common::protocol::worker::{InputTable, MapPlace, StageCode, TaskLaunch, TaskLaunches};
@@ -99,6 +100,7 @@ impl Worker {
         let (worker, messages) = fd_channel(theirs).unwrap();
         let setup = ExecutorSetup {
             app: APP,
+            limits: Limits::default(),
             worker: id,
             plugin: None,
             slots: 2,
@@ -147,7 +149,13 @@ impl Worker {
         for map in maps {
             let tasks = vec![launch(MAP, map, attempt, vec![])];
             let stages = vec![code(MAP, reducers, vec![])];
-            self.send(ToExecutor::Launch(TaskLaunches { app: APP, stages, inputs: vec![], tasks }));
+            self.send(ToExecutor::Launch(TaskLaunches {
+                app: APP,
+                limits: Limits::default(),
+                stages,
+                inputs: vec![],
+                tasks,
+            }));
             let report = self.report();
             assert!(matches!(report.outcome, TaskOutcome::MapOutput(_)), "{:?}", report.outcome);
             let kind = BlockKind::MapOutput { stage: MAP, partition: map, attempt };
@@ -161,7 +169,13 @@ impl Worker {
         let task = tasks[0].task;
         let stages = vec![code(REDUCE, 0, vec![MAP])];
         let inputs = vec![Arc::new(InputTable { stage: MAP, places })];
-        self.send(ToExecutor::Launch(TaskLaunches { app: APP, stages, inputs, tasks }));
+        self.send(ToExecutor::Launch(TaskLaunches {
+            app: APP,
+            limits: Limits::default(),
+            stages,
+            inputs,
+            tasks,
+        }));
         task
     }
 
