@@ -153,8 +153,8 @@ impl Bench {
             args: args.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
             sql: None,
             tables: Default::default(),
-            conf: BTreeMap::new(),
-            tags: BTreeMap::new(),
+            conf: std::collections::BTreeMap::new(),
+            tags: std::collections::BTreeMap::new(),
             deploy_mode: Default::default(),
             idempotency_key: None,
         };
