@@ -15,6 +15,7 @@
 
 mod codec;
 mod cut;
+mod depth;
 mod engine;
 mod errors;
 mod exchange;

@@ -3,6 +3,7 @@
 //! Not here: how plans are made (`session`), cut (`cut`) and run (`engine`).
 
 use crate::cut::{Cut, cut};
+use crate::depth;
 use crate::errors::invalid;
 use crate::exchange::{BatchSource, ReadKind, ReadSource, StreamWriter, decode_stream};
 use crate::ids::Ids;
@@ -36,6 +37,24 @@ use std::sync::Arc;
 /// than queries and views, `INPUT_NOT_READABLE` for a table that is not there, `SQL_FAILED` for a query that
 /// failed while it ran, and whatever error a task or the runtime reports.
 pub fn run_sql(
+    text: &str,
+    tables: &BTreeMap<String, String>,
+    config: &SqlConfig,
+    runner: Arc<dyn JobRunner>,
+) -> Result<Payload, Error> {
+    depth::check(text)?;
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("sql".to_owned())
+            .stack_size(depth::STACK_BYTES)
+            .spawn_scoped(scope, || run_text(text, tables, config, runner))
+            .map_err(|cause| Error::io("starting a thread for a SQL text", &cause))?
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn run_text(
     text: &str,
     tables: &BTreeMap<String, String>,
     config: &SqlConfig,

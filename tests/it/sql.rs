@@ -24,6 +24,8 @@ fn query(text: &str, tables: &Tables) -> SubmitRequest {
         tables: tables.clone(),
         deploy_mode: Default::default(),
         idempotency_key: None,
+        conf: Tables::new(),
+        tags: Tables::new(),
     }
 }
 

@@ -98,3 +98,12 @@ fn rows_as_text() {
         run_sql("explain select id from people", &tables, &config(), LocalRunner::new(1)).unwrap();
     assert!(format_rows(&explained, RowFormat::Table).unwrap().contains("physical_plan"));
 }
+
+#[test]
+fn a_long_chain_of_operators_is_run_or_refused_but_never_overflows_a_stack() {
+    let (_dir, tables) = people();
+    let chain = |n: usize| format!("select max(id{}) as m from people", " + id".repeat(n));
+    let rows = crate::data::staged(&chain(600), &tables).0;
+    assert_eq!(rows.iter().map(|batch| batch.num_rows()).sum::<usize>(), 1);
+    assert!(fails(&chain(40_000), &tables).message.contains("operators"));
+}
