@@ -72,8 +72,36 @@ pub struct SchedulerConfig {
     pub locality_wait_ms: u64,
     /// How long work may wait when there is no worker at all, in milliseconds.
     pub no_workers_timeout_ms: u64,
-    /// How often an application's driver may be started again when its worker is lost.
+    /// How often an application's driver may be started again when its worker is lost, or when it dies and is
+    /// supervised.
     pub driver_attempts_max: u32,
+    /// In which order applications get slots.
+    pub mode: SchedulerMode,
+    /// What pools are entitled to in fair mode; a pool that is not listed has weight 1 and no minimum share.
+    pub pools: Vec<PoolConfig>,
+}
+
+/// In which order applications get slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SchedulerMode {
+    /// In the order of their submission.
+    Fifo,
+    /// By what their pools hold and are entitled to; in one pool in the order of their submission.
+    Fair,
+}
+
+/// What a scheduler pool is entitled to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolConfig {
+    /// Its name, as `spark.scheduler.pool` of a submission says it.
+    pub name: String,
+    /// How much it gets compared with others.
+    pub weight: u32,
+    /// Task slots that it gets before others get more.
+    #[serde(default)]
+    pub min_share: u32,
 }
 
 /// Settings of the shuffle.

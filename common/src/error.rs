@@ -87,6 +87,8 @@ error_codes! {
     DiskFull = "DISK_FULL", Retryable;
     /// No worker is there to run anything.
     NoWorkers = "NO_WORKERS", Retryable;
+    /// It ran longer than it may.
+    TimedOut = "TIMED_OUT", User;
     /// It was killed on request.
     Killed = "KILLED", User;
     /// A process of another version.

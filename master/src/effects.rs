@@ -268,7 +268,7 @@ impl Named for ToWorker {
             ToWorker::KillDriver(_) => "KillDriver",
             ToWorker::LaunchTasks(_) => "LaunchTasks",
             ToWorker::InputsChanged { .. } => "InputsChanged",
-            ToWorker::KillTasks(_) => "KillTasks",
+            ToWorker::KillTasks { .. } => "KillTasks",
             ToWorker::Free { .. } => "Free",
             ToWorker::FreeOutputs(_) => "FreeOutputs",
             ToWorker::EndApp(_) => "EndApp",

@@ -44,7 +44,13 @@ pub enum ToWorker {
         places: Vec<(u32, MapPlace)>,
     },
     /// Stop these attempts; each is reported as killed unless it ended before.
-    KillTasks(Vec<TaskId>),
+    KillTasks {
+        /// Which.
+        tasks: Vec<TaskId>,
+        /// After how long the executor of an attempt that does not listen is stopped, with all that runs in
+        /// it, in milliseconds.
+        grace_ms: u64,
+    },
     /// Free what was kept of these.
     Free {
         /// Whose they are.
@@ -212,6 +218,8 @@ pub enum ToMaster {
         reason: String,
         /// The attempts that ran in it.
         tasks: Vec<TaskId>,
+        /// Whether the worker stopped it because of other attempts than these.
+        stopped: bool,
     },
     /// A driver process ended (its outcome comes over its own link, or not at all).
     DriverExited {

@@ -53,7 +53,9 @@ pub(crate) struct App {
     /// What its driver runs; `None` in client mode.
     pub program: Option<DriverProgram>,
     pub phase: Phase,
-    /// How often its driver was lost with its worker.
+    /// Since when this master knows it; its time limit counts from here.
+    pub since: Timestamp,
+    /// How often its driver was lost, with its worker or by itself.
     pub losses: u32,
     /// What its current driver attempt has asked for.
     pub run: Run,
@@ -73,6 +75,10 @@ pub(crate) struct Run {
     pub app: AppAttemptId,
     /// How the application is run.
     pub options: Arc<AppOptions>,
+    /// Task slots that its attempts hold.
+    pub slots: u32,
+    /// Until when running attempts must have ended, if there is a limit.
+    pub deadlines: BTreeSet<(Timestamp, TaskId)>,
     /// Whether it began under an earlier epoch of the master.
     pub recovered: bool,
     /// Whether nothing is started yet, because workers may still report what an earlier master has had made.

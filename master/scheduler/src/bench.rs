@@ -89,6 +89,8 @@ impl Bench {
             locality_wait_ms: 50,
             no_workers_timeout_ms: 30_000,
             driver_attempts_max: 3,
+            mode: firesteel_common::config::SchedulerMode::Fifo,
+            pools: vec![],
         };
         let scheduler = Scheduler::new(config, EPOCH);
         let running = VecDeque::new();

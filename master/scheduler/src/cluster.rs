@@ -4,6 +4,7 @@
 use crate::PlantedBug;
 use crate::event::Effect;
 use crate::placement::Placement;
+use crate::pools::Pools;
 use crate::queries::Counters;
 use crate::worker::Workers;
 use firesteel_common::config::SchedulerConfig;
@@ -15,6 +16,10 @@ use firesteel_common::protocol::driver::ToDriver;
 use firesteel_common::protocol::worker::{TaskLaunches, ToWorker};
 use firesteel_common::time::{Micros, Timestamp};
 use std::collections::BTreeMap;
+
+/// How long an attempt that nobody needs may take to notice it, in milliseconds. Its executor is stopped
+/// after that, so that it does not keep a core for ever.
+const KILL_GRACE_MS: u64 = 10_000;
 
 /// The configuration in the units of the decisions.
 #[derive(Clone, Copy, Debug)]
@@ -70,10 +75,11 @@ pub(crate) struct Cluster {
     launches: Vec<(WorkerId, TaskLaunches)>,
     /// Whether a driver may find a place that it did not find before.
     pub driver_room: bool,
+    pub pools: Pools,
 }
 
 impl Cluster {
-    pub fn new(settings: Settings, workers: Workers) -> Self {
+    pub fn new(settings: Settings, workers: Workers, pools: Pools) -> Self {
         Self {
             now: Timestamp(0),
             settings,
@@ -84,6 +90,7 @@ impl Cluster {
             effects: Vec::new(),
             launches: Vec::new(),
             driver_room: false,
+            pools,
         }
     }
 
@@ -110,7 +117,7 @@ impl Cluster {
     /// Tells workers to stop attempts, with one message for each worker.
     pub fn tell_kills(&mut self, kills: Vec<(WorkerId, TaskId)>) {
         for (worker, tasks) in by_worker(kills) {
-            self.tell_worker(worker, ToWorker::KillTasks(tasks));
+            self.tell_worker(worker, ToWorker::KillTasks { tasks, grace_ms: KILL_GRACE_MS });
         }
     }
 

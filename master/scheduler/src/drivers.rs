@@ -47,7 +47,8 @@ impl Scheduler {
         let epoch = self.epoch.0 as u32;
         let first_attempt = if recovered { epoch.wrapping_mul(ATTEMPTS_PER_EPOCH) } else { 0 };
         let run = Run::new(id, options, recovered, first_attempt);
-        self.apps.entry(app).or_insert(App { id: app, program, phase, losses: 0, run });
+        let since = self.cluster.now;
+        self.apps.entry(app).or_insert(App { id: app, program, phase, since, losses: 0, run });
     }
 
     /// The run of an application attempt that may still ask for something.
@@ -238,9 +239,37 @@ impl Scheduler {
     }
 
     fn driver_died(&mut self, app: AppId, reason: &str) {
+        if self.may_be_supervised(app) {
+            return self.supervise(app, reason);
+        }
         let message = format!("the driver of {app} ended without an outcome: {reason}");
         let error = Error::new(ErrorCode::ProcessDied, message).with_help("see what it printed");
         self.end_app(app, Err(error), Some("its process or its connection is gone"));
+    }
+
+    /// Whether a driver that died is started again.
+    fn may_be_supervised(&self, app: AppId) -> bool {
+        self.apps.get(&app).is_some_and(|app| {
+            app.run.options.supervise
+                && app.program.is_some()
+                && app.losses < self.cluster.settings.driver_attempts_max
+        })
+    }
+
+    /// Starts the driver of a supervised application again.
+    fn supervise(&mut self, id: AppId, reason: &str) {
+        let Some(app) = self.apps.get_mut(&id) else { return };
+        app.losses += 1;
+        let attempt = app.run.app;
+        let worker = match &app.phase {
+            Phase::Running(driver) => driver.worker,
+            _ => None,
+        };
+        self.cluster.tell_driver(attempt, ToDriver::Kill { reason: format!("it died: {reason}") });
+        if let Some(worker) = worker.filter(|worker| self.cluster.workers.get(*worker).is_some()) {
+            self.cluster.tell_worker(worker, ToWorker::KillDriver(attempt));
+        }
+        self.next_attempt(id);
     }
 
     /// The worker of a driver is lost, and the driver with it: another attempt is made.
@@ -356,6 +385,9 @@ impl Scheduler {
                 Phase::Running(driver) => driver.deadline.iter_mut().for_each(shift),
                 Phase::Journaling | Phase::Ending { .. } => {}
             }
+            shift(&mut app.since);
+            let deadlines = std::mem::take(&mut app.run.deadlines);
+            app.run.deadlines = deadlines.into_iter().map(|(at, task)| (at + pause, task)).collect();
             app.run.jobs.values_mut().for_each(|job| shift(&mut job.submitted));
         }
         self.no_workers_since.iter_mut().chain(&mut self.held_until).for_each(shift);

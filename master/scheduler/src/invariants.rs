@@ -74,10 +74,11 @@ fn running_attempts_are_known_on_both_sides(scheduler: &Scheduler) -> Result<(),
 }
 
 fn no_free_slot_while_a_task_could_take_it(scheduler: &Scheduler) -> Result<(), String> {
-    let is_free = scheduler.cluster.workers.iter().any(|worker| worker.free() > 0);
     for key in &scheduler.cluster.placement.ready {
         let Some(run) = scheduler.apps.get(&key.0).map(|app| &app.run) else { continue };
         let Some(stage) = run.stages.get(&key.2) else { continue };
+        let could_take = |worker: &crate::worker::Worker| worker.free() > 0 && run.may_run_on(worker);
+        let is_free = run.may_take_slot() && scheduler.cluster.workers.iter().any(could_take);
         let waits_for_place = stage.set.relax_at.is_some_and(|at| at > scheduler.cluster.now);
         ensure(!is_free || waits_for_place, || format!("a slot is free while tasks of {} wait", key.2))?;
     }
@@ -110,6 +111,9 @@ fn ended_apps_leave_nothing(scheduler: &Scheduler) -> Result<(), String> {
 }
 
 fn counts_add_up(run: &Run) -> Result<(), String> {
+    let holds = |task: &&crate::stage::Task| matches!(task.state, TaskState::Running { waits: 0, .. });
+    let held = run.stages.values().flat_map(|stage| &stage.tasks).filter(holds).count() as u32;
+    ensure(held == run.slots, || format!("{} counts {} slots, but holds {held}", run.app, run.slots))?;
     for stage in run.stages.values() {
         let count = |select: &dyn Fn(TaskState) -> bool| {
             stage.tasks.iter().filter(|task| select(task.state)).count() as u32

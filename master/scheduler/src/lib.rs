@@ -10,6 +10,8 @@
 //! | `liveness` | which workers there are |
 //! | `jobs`, `plan` | which stages must be computed now |
 //! | `placement`, `task_set` | which task runs where, next |
+//! | `pools` | whose turn it is |
+//! | `limits` | what an application may take, and for how long |
 //! | `reports` | what becomes of attempts |
 //! | `map_output`, `recovery` | what is lost, and what is made again |
 //! | `release` | what may be forgotten |
@@ -24,10 +26,12 @@ pub mod event;
 pub mod invariants;
 mod job;
 mod jobs;
+mod limits;
 mod liveness;
 mod map_output;
 mod placement;
 mod plan;
+mod pools;
 pub mod queries;
 mod recovery;
 mod release;
@@ -82,7 +86,11 @@ impl Scheduler {
         Self {
             epoch,
             apps: BTreeMap::new(),
-            cluster: Cluster::new(Settings::new(&config), worker::Workers::new(epoch)),
+            cluster: Cluster::new(
+                Settings::new(&config),
+                worker::Workers::new(epoch),
+                pools::Pools::new(&config),
+            ),
             last_tick: None,
             no_workers_since: None,
             held_until: None,
@@ -123,6 +131,7 @@ impl Scheduler {
         }
         self.expire_workers();
         self.expire_drivers();
+        self.expire_limits();
         self.expire_waits_for_workers();
         if self.held_until.is_some_and(|until| until < now) {
             self.held_until = None;

@@ -55,8 +55,8 @@ impl Scheduler {
                 }
                 None => self.cluster.counters.stale += 1,
             },
-            ToMaster::ExecutorLost { app, reason, tasks } => match self.run_of(app) {
-                Some((run, cluster)) => run.executor_lost(cluster, worker, &reason, tasks),
+            ToMaster::ExecutorLost { app, reason, tasks, stopped } => match self.run_of(app) {
+                Some((run, cluster)) => run.executor_lost(cluster, worker, (&reason, stopped), tasks),
                 None => self.cluster.counters.stale += 1,
             },
             ToMaster::DriverExited { app, reason } => self.driver_exited(worker, app, reason),

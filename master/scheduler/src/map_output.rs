@@ -125,6 +125,7 @@ impl Run {
         {
             state.used = state.used.saturating_sub(1);
             cx.touch(*worker);
+            self.give_slot_back(cx);
         }
     }
 
@@ -143,6 +144,7 @@ impl Run {
             {
                 state.used += 1;
                 cx.touch(*worker);
+                self.take_slot(cx);
             }
         }
     }

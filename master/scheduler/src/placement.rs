@@ -105,7 +105,12 @@ impl Placement {
     }
 
     fn freest(&self) -> Option<WorkerId> {
-        self.free.first().map(|(_, worker)| *worker)
+        self.free_workers().next()
+    }
+
+    /// Workers with free slots, those with most first.
+    pub fn free_workers(&self) -> impl Iterator<Item = WorkerId> {
+        self.free.iter().map(|(_, worker)| *worker)
     }
 
     fn free_of(&self, hosts: &[HostId], has_room: impl Fn(&WorkerId) -> bool) -> Option<WorkerId> {
@@ -145,6 +150,9 @@ impl Scheduler {
 
     /// Gives the free slots of one worker to the first task sets that have something for it.
     fn fill(&mut self, id: WorkerId) {
+        if self.cluster.pools.fair {
+            return self.fill_fairly(id);
+        }
         let mut next = self.cluster.placement.ready.first().copied();
         while let Some(key) = next
             && let Some(worker) = self.cluster.workers.get(id)
@@ -153,11 +161,15 @@ impl Scheduler {
             let host = worker.host;
             let run = self.apps.get_mut(&key.0).map(|app| &mut app.run);
             if let Some(run) = run {
-                run.fill_from(&mut self.cluster, key.2, id, host);
+                run.fill_from(&mut self.cluster, key.2, id, host, u32::MAX);
             }
             next =
                 self.cluster.placement.ready.range((after(key), std::ops::Bound::Unbounded)).next().copied();
         }
+        self.index(id);
+    }
+
+    pub(crate) fn index(&mut self, id: WorkerId) {
         if let Some(worker) = self.cluster.workers.get_mut(id) {
             self.cluster.placement.index(worker);
         }
@@ -179,7 +191,12 @@ impl Scheduler {
                 continue;
             }
             let places = app.run.places(&self.cluster, key.2, partition);
-            let has_room = |id: &WorkerId| self.cluster.workers.get(*id).is_some_and(|w| w.free() > 0);
+            let (run, cx) = (&app.run, &self.cluster);
+            if !run.may_take_slot() {
+                return;
+            }
+            let has_room =
+                |id: &WorkerId| cx.workers.get(*id).is_some_and(|w| w.free() > 0 && run.may_run_on(w));
             let near = places.workers.iter().copied().find(has_room);
             match near.or_else(|| self.cluster.placement.free_of(&places.hosts, has_room)) {
                 Some(worker) => app.run.launch_now(&mut self.cluster, key.2, partition, worker),
@@ -191,7 +208,7 @@ impl Scheduler {
             if !app.run.is_pending(key.2, partition) {
                 continue;
             }
-            let Some(worker) = self.cluster.placement.freest() else { return };
+            let Some(worker) = app.run.freest(&self.cluster) else { return };
             app.run.launch_now(&mut self.cluster, key.2, partition, worker);
         }
     }
@@ -207,18 +224,29 @@ impl Run {
         task.is_some_and(Task::is_pending)
     }
 
-    /// Starts tasks of one open stage on a worker while it has free slots.
-    fn fill_from(&mut self, cx: &mut Cluster, id: StageId, worker: WorkerId, host: HostId) {
-        loop {
-            let Some(stage) = self.stages.get_mut(&id) else { return };
+    /// Starts at most so many tasks of one open stage on a worker while it has free slots; says how many.
+    pub fn fill_from(
+        &mut self,
+        cx: &mut Cluster,
+        id: StageId,
+        worker: WorkerId,
+        host: HostId,
+        most: u32,
+    ) -> u32 {
+        for started in 0..most {
+            if !self.may_take_slot() || cx.workers.get(worker).is_none_or(|state| !self.may_run_on(state)) {
+                return started;
+            }
+            let Some(stage) = self.stages.get_mut(&id) else { return started };
             let tasks = &stage.tasks;
             let pending = |p: u32| tasks.get(p as usize).is_some_and(Task::is_pending);
-            let Some(partition) = stage.set.pop(worker, host, cx.now, pending) else { return };
+            let Some(partition) = stage.set.pop(worker, host, cx.now, pending) else { return started };
             self.launch(cx, id, partition, worker);
             if cx.workers.get(worker).is_none_or(|state| state.free() == 0) {
-                return;
+                return started + 1;
             }
         }
+        most
     }
 
     /// Starts a task on a worker, and keeps the index of free workers up to date.
@@ -246,6 +274,8 @@ impl Run {
         state.used += 1;
         let is_told = state.told_last.replace((app, id)) == Some((app, id));
         cx.counters.launched += 1;
+        self.take_slot(cx);
+        self.limit_attempt(cx, task);
         if let Some(stage) = self.stages.get_mut(&id)
             && stage.pending == 0
         {

@@ -106,6 +106,10 @@ impl Run {
         stage.running -= 1;
         let task = TaskId { app, stage: id, partition, attempt: task.next - 1 };
         cx.stop(worker, task, waits == 0);
+        if waits == 0 {
+            self.give_slot_back(cx);
+        }
+        let Some(stage) = self.stages.get(&id) else { return Some(worker) };
         if waits > 0 {
             let inputs: Vec<StageId> = stage.inputs.iter().map(|input| input.stage).collect();
             for input in inputs {
@@ -230,7 +234,7 @@ impl Run {
         }
     }
 
-    fn task_failed(&mut self, cx: &mut Cluster, task: TaskId, error: Error) {
+    pub fn task_failed(&mut self, cx: &mut Cluster, task: TaskId, error: Error) {
         cx.log(self.app, AppEvent::TaskFailed { task, error: error.clone() });
         let Some(state) = self.stages.get_mut(&task.stage) else { return };
         let trouble = state.tasks[task.partition as usize].trouble();
@@ -239,7 +243,7 @@ impl Run {
         if FINAL_CODES.contains(&error.code) {
             return self.fail_jobs_of(cx, task.stage, error.context(format!("{task} failed")));
         }
-        if failures >= cx.settings.task_failures_max {
+        if failures >= self.task_failures_max(cx) {
             let message = format!("{task} failed {failures} times, the last time with {error}");
             let exhausted = Error { code: ErrorCode::TaskRetriesExhausted, message, ..error };
             return self.fail_jobs_of(cx, task.stage, exhausted);
@@ -270,7 +274,13 @@ impl Run {
 
     /// An executor died, and these attempts with it. What it had finished is its worker's, and stays;
     /// so does what the worker was told of stages and inputs.
-    pub fn executor_lost(&mut self, cx: &mut Cluster, worker: WorkerId, reason: &str, tasks: Vec<TaskId>) {
+    pub fn executor_lost(
+        &mut self,
+        cx: &mut Cluster,
+        worker: WorkerId,
+        (reason, stopped): (&str, bool),
+        tasks: Vec<TaskId>,
+    ) {
         cx.log(self.app, AppEvent::ExecutorLost { worker, reason: reason.to_owned() });
         let lost: Vec<TaskId> =
             tasks.into_iter().filter(|task| self.running_on(*task) == Some(worker)).collect();
@@ -279,15 +289,20 @@ impl Run {
             cx.log(self.app, AppEvent::TaskLost { task: *task, reason: LossReason::ExecutorDied });
         }
         for task in lost {
+            if stopped {
+                self.repeat(cx, task, StartCause::Lost);
+                continue;
+            }
             self.killed_executor(cx, worker, reason, task);
         }
     }
 
     fn killed_executor(&mut self, cx: &mut Cluster, worker: WorkerId, reason: &str, task: TaskId) {
+        let failures_max = self.task_failures_max(cx) as usize;
         let Some(stage) = self.stages.get_mut(&task.stage) else { return };
         let killers = &mut stage.tasks[task.partition as usize].trouble().killers;
         killers.push(worker);
-        if killers.len() < cx.settings.task_failures_max as usize {
+        if killers.len() < failures_max {
             return self.repeat(cx, task, StartCause::Lost);
         }
         let workers: Vec<String> = killers.iter().map(|worker| worker.to_string()).collect();

@@ -86,6 +86,19 @@ impl TaskSet {
         if self.is_relaxed(now) { pop_pending(&mut self.constrained, &pending) } else { None }
     }
 
+    /// A task that is `pending`, one without a preference if there is one.
+    pub fn first_pending(&mut self, pending: impl Fn(u32) -> bool) -> Option<u32> {
+        for queue in [&mut self.anywhere, &mut self.constrained] {
+            while let Some(task) = queue.front() {
+                if pending(*task) {
+                    return Some(*task);
+                }
+                queue.pop_front();
+            }
+        }
+        None
+    }
+
     /// All tasks, some of which may not be pending any more.
     pub fn queued(&self) -> impl Iterator<Item = u32> {
         self.anywhere.iter().chain(&self.constrained).copied()

@@ -6,6 +6,7 @@ use super::world::{Happening, World};
 use firesteel_common::Payload;
 use firesteel_common::error::Error;
 use firesteel_common::id::{AppAttemptId, AppId};
+use firesteel_common::options::AppOptions;
 use firesteel_scheduler::{AppSubmission, Event};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -111,7 +112,7 @@ impl World {
 
     fn submission(&self, app: AppId, client: usize, attempt: u32) -> AppSubmission {
         let program = self.clients.get(client).and_then(|client| client.driver_program());
-        AppSubmission { app, attempt, program, options: Arc::default() }
+        AppSubmission { app, attempt, program, options: Arc::new(options(app)) }
     }
 
     /// The master has crashed: a first part of what was under way may be durable all the same.
@@ -137,4 +138,14 @@ impl World {
             open.iter().map(|(app, client, attempt)| self.submission(*app, *client, *attempt)).collect();
         (self.journal.epoch, recovered)
     }
+}
+
+/// Bounds on what an application may take, and its pool: by its number, so that they are the same for every
+/// master that hears of it.
+fn options(app: AppId) -> AppOptions {
+    let mut options = AppOptions { cores_max: [0, 0, 1, 2, 0][app.0 as usize % 5], ..AppOptions::default() };
+    options.executor.cores = u32::from(app.0 % 4 == 3);
+    options.supervise = app.0.is_multiple_of(2);
+    options.pool = ["default", "reports"][app.0 as usize % 2].to_owned();
+    options
 }

@@ -12,7 +12,7 @@ use super::network::{Conn, Message};
 use super::trace::{Trace, say};
 use super::worker::Host;
 use super::{Options, Outcome};
-use firesteel_common::config::SchedulerConfig;
+use firesteel_common::config::{PoolConfig, SchedulerConfig, SchedulerMode};
 use firesteel_common::id::{AppAttemptId, PluginHash, StageId, TaskId};
 use firesteel_common::protocol::executor::ToExecutor;
 use firesteel_common::protocol::worker::MapPlace;
@@ -157,7 +157,7 @@ impl World {
             rng,
             clock: Clock::new(),
             trace: Trace::new(options.trace),
-            config: config(),
+            config: config(seed % 2 == 1),
             master: MasterHost::default(),
             journal: Journal::default(),
             hosts,
@@ -327,7 +327,7 @@ fn waiting_at(hosts: &mut [Host], host: usize, life: u64) -> Option<&mut Vec<Hap
 }
 
 /// Short times, so that faults meet work; high limits on repetition, since faults alone must fail nothing.
-fn config() -> SchedulerConfig {
+fn config(fair: bool) -> SchedulerConfig {
     SchedulerConfig {
         heartbeat_ms: 200,
         worker_timeout_ms: 1_000,
@@ -337,5 +337,7 @@ fn config() -> SchedulerConfig {
         locality_wait_ms: 50,
         no_workers_timeout_ms: 30_000,
         driver_attempts_max: 100,
+        mode: if fair { SchedulerMode::Fair } else { SchedulerMode::Fifo },
+        pools: vec![PoolConfig { name: "reports".to_owned(), weight: 2, min_share: 1 }],
     }
 }

@@ -7,6 +7,7 @@ use firesteel_common::id::{AppAttemptId, PluginHash, StageId, TaskId};
 use firesteel_common::options::Limits;
 use firesteel_common::protocol::executor::OpenedBlock;
 use firesteel_common::protocol::worker::{InputTable, MapPlace, StageCode, TaskLaunch};
+use firesteel_common::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -48,6 +49,10 @@ pub(crate) struct App {
     pub(crate) queued: Vec<TaskLaunch>,
     /// Attempts that the executor was told to run and has not reported.
     pub(crate) running: BTreeSet<TaskId>,
+    /// Of these, attempts that were told to stop, and until when they should have.
+    pub(crate) stopping: BTreeMap<TaskId, Timestamp>,
+    /// Whether the executor was stopped because an attempt did not listen.
+    pub(crate) stopped: bool,
     /// By reader, stage and map partition.
     pub(crate) unanswered: BTreeMap<(TaskId, StageId, u32), Unanswered>,
     /// Map outputs by the attempt that wrote them.

@@ -12,7 +12,7 @@ use firesteel_common::protocol::executor::FromExecutor;
 use firesteel_common::protocol::worker::ToWorker;
 use firesteel_common::sandbox::Sandbox;
 use firesteel_common::task::TaskReport;
-use firesteel_common::time::Timestamp;
+use firesteel_common::time::{Micros, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a worker is told at its start.
@@ -93,7 +93,10 @@ impl WorkerCore {
             WorkerEvent::DriverExited { app, reason } => self.driver_exited(app, reason, out),
             WorkerEvent::Output { app, source, bytes } => self.output(app, source, bytes, out),
             WorkerEvent::BlocksLost(blocks) => self.blocks_lost(&blocks),
-            WorkerEvent::Tick => self.heartbeat(now, out),
+            WorkerEvent::Tick => {
+                self.heartbeat(now, out);
+                self.stop_deaf_executors(now, out);
+            }
         }
         self.send_finished(out);
         effects
@@ -109,7 +112,9 @@ impl WorkerCore {
             ToWorker::KillDriver(app) => self.kill_driver(app, out),
             ToWorker::LaunchTasks(launches) => self.launch_tasks(launches, out),
             ToWorker::InputsChanged { app, stage, places } => self.inputs_changed(app, stage, places, out),
-            ToWorker::KillTasks(tasks) => self.kill_tasks(tasks, out),
+            ToWorker::KillTasks { tasks, grace_ms } => {
+                self.kill_tasks(tasks, now + Micros::from_millis(grace_ms), out);
+            }
             ToWorker::Free { app, stages, datasets } => self.free(app, stages, datasets, out),
             ToWorker::FreeOutputs(tasks) => self.free_outputs(&tasks, out),
             ToWorker::EndApp(app) => self.end_app(app, out),

@@ -173,6 +173,8 @@ impl WorkerCore {
         app.told_stages.clear();
         app.told_inputs.clear();
         app.unanswered.clear();
+        app.stopping.clear();
+        let stopped = std::mem::take(&mut app.stopped);
         self.granted = self.granted.saturating_sub(std::mem::take(&mut app.granted));
         let mut tasks: Vec<TaskId> = std::mem::take(&mut app.running).into_iter().collect();
         // What an attempt has left without reporting its end is nobody's.
@@ -181,7 +183,8 @@ impl WorkerCore {
         if !orphans.is_empty() {
             out.push(WorkerEffect::FreeBlocks(orphans));
         }
-        self.say(ToMaster::ExecutorLost { app: id, reason, tasks }, out);
+        let reason = if stopped { format!("stopped because a task did not end ({reason})") } else { reason };
+        self.say(ToMaster::ExecutorLost { app: id, reason, tasks, stopped }, out);
     }
 
     /// The application attempt is over: nothing of it stays.

@@ -1,6 +1,6 @@
 //! Attempts: launched, told of new places, stopped, reported.
 
-use crate::app::{Unanswered, is_of, output_block};
+use crate::app::{Executor, Unanswered, is_of, output_block};
 use crate::core::WorkerCore;
 use crate::event::WorkerEffect;
 use crate::executors::report;
@@ -9,6 +9,7 @@ use firesteel_common::id::{AppAttemptId, StageId, TaskId};
 use firesteel_common::protocol::executor::ToExecutor;
 use firesteel_common::protocol::worker::{InputTable, MapPlace, TaskLaunches, ToMaster};
 use firesteel_common::task::{ResultValue, TaskOutcome, TaskReport};
+use firesteel_common::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -59,7 +60,8 @@ impl WorkerCore {
     }
 
     /// Stops attempts: those that wait are reported at once, those that run when the executor says so.
-    pub(crate) fn kill_tasks(&mut self, tasks: Vec<TaskId>, out: &mut Vec<WorkerEffect>) {
+    /// Those that still run at `until` cost their executor its life.
+    pub(crate) fn kill_tasks(&mut self, tasks: Vec<TaskId>, until: Timestamp, out: &mut Vec<WorkerEffect>) {
         let mut running: BTreeMap<AppAttemptId, Vec<TaskId>> = BTreeMap::new();
         for task in tasks {
             let Some(app) = self.apps.get_mut(&task.app) else {
@@ -69,11 +71,23 @@ impl WorkerCore {
                 app.queued.remove(at);
                 self.finished.push(report(task, TaskOutcome::Killed));
             } else if app.running.contains(&task) {
+                app.stopping.entry(task).or_insert(until);
                 running.entry(task.app).or_default().push(task);
             }
         }
         for (app, tasks) in running {
             out.push(WorkerEffect::SendExecutor { app, message: ToExecutor::Kill(tasks) });
+        }
+    }
+
+    /// Stops executors with an attempt that was told to stop and did not.
+    pub(crate) fn stop_deaf_executors(&mut self, now: Timestamp, out: &mut Vec<WorkerEffect>) {
+        for (id, app) in &mut self.apps {
+            let is_deaf = app.stopping.values().any(|until| *until < now);
+            if is_deaf && app.executor == Executor::Ready && !app.stopped {
+                app.stopped = true;
+                out.push(WorkerEffect::StopExecutor(*id));
+            }
         }
     }
 
@@ -95,6 +109,7 @@ impl WorkerCore {
             if !app.running.remove(&report.task) {
                 continue;
             }
+            app.stopping.remove(&report.task);
             app.unanswered.retain(|(reader, ..), _| *reader != report.task);
             match &mut report.outcome {
                 TaskOutcome::Failed(_) | TaskOutcome::Killed => {

@@ -209,7 +209,9 @@ fn said(message: &ToMaster) -> String {
         ToMaster::FetchFailed { task, stage, map, .. } => {
             format!("{} misses {}/{map}", short(task), stage.0)
         }
-        ToMaster::ExecutorLost { tasks, .. } => format!("executor lost [{}]", list(tasks)),
+        ToMaster::ExecutorLost { tasks, stopped, .. } => {
+            format!("executor lost [{}]{}", list(tasks), if *stopped { " stopped" } else { "" })
+        }
         ToMaster::DriverExited { reason, .. } => format!("driver exited: {reason}"),
         ToMaster::Output { source, bytes, .. } => format!("output of {source}, {}", bytes.len()),
     }

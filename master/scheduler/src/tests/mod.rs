@@ -3,6 +3,7 @@
 
 mod drivers;
 mod jobs;
+mod limits;
 mod loss;
 mod placement;
 mod render;

@@ -41,7 +41,7 @@ fn to_worker(message: &ToWorker) -> Option<String> {
             let places = list(places, |(map, place)| format!("{map}={}.{}", place.worker, place.attempt));
             format!("inputs of {stage} {places}")
         }
-        ToWorker::KillTasks(tasks) => format!("kill {}", list(tasks, short)),
+        ToWorker::KillTasks { tasks, .. } => format!("kill {}", list(tasks, short)),
         ToWorker::Free { stages, datasets, .. } => {
             let stages = list(stages, |stage| stage.to_string());
             format!("free {stages} {}", list(datasets, |dataset| dataset.to_string()))

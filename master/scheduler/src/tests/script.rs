@@ -4,7 +4,7 @@ use super::render::line;
 use crate::{AppSubmission, Effect, Event, LinkId, Scheduler, invariants};
 use firesteel_common::Payload;
 use firesteel_common::block::{BlockId, BlockKind, MapStatus, SegmentStat};
-use firesteel_common::config::SchedulerConfig;
+use firesteel_common::config::{PoolConfig, SchedulerConfig, SchedulerMode};
 use firesteel_common::error::{Error, ErrorCode};
 use firesteel_common::event::FetchCause;
 use firesteel_common::graph::{
@@ -14,6 +14,7 @@ use firesteel_common::id::{
     AppAttemptId, AppId, DatasetId, Epoch, Incarnation, JobId, StageId, TaskId, WorkerId,
 };
 use firesteel_common::job::{JobSpec, Target};
+use firesteel_common::options::AppOptions;
 use firesteel_common::protocol::driver::FromDriver;
 use firesteel_common::protocol::worker::{
     DriverProgram, FromWorker, MapPlace, Registration, ToMaster, ToWorker,
@@ -50,6 +51,14 @@ impl<'a> Words<'a> {
 
     fn list(&self, name: &str) -> Vec<u32> {
         self.get(name).map_or(Vec::new(), |list| list.split(',').map(|item| item.parse().unwrap()).collect())
+    }
+
+    /// How the application is run: the words that are keys of submissions.
+    fn options(&self) -> Arc<AppOptions> {
+        let keys = self.0.iter().filter(|word| word.starts_with("spark.") || word.starts_with("firesteel."));
+        let pairs = keys.map(|word| word.split_once('=').unwrap());
+        let conf = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        Arc::new(AppOptions::from_conf(&conf).unwrap())
     }
 
     /// The first word as stage and partition.
@@ -140,7 +149,7 @@ impl Script {
             ToWorker::LaunchTasks(launches) => {
                 held.running.extend(launches.tasks.iter().map(|launch| launch.task));
             }
-            ToWorker::KillTasks(tasks) => held.running.retain(|task| !tasks.contains(task)),
+            ToWorker::KillTasks { tasks, .. } => held.running.retain(|task| !tasks.contains(task)),
             ToWorker::FreeOutputs(tasks) => held.outputs.retain(|(task, _)| !tasks.contains(task)),
             ToWorker::StartDriver(launch) => held.drivers.push(launch.app),
             ToWorker::EndApp(app) => {
@@ -178,6 +187,7 @@ impl Script {
         let words = Words(words.collect());
         match command {
             "quiet" => self.log.clear(),
+            "fair" => self.scheduler = Scheduler::new(fair(&words), Epoch(1)),
             "dump" => self.log += &self.scheduler.dump(),
             "counters" => {
                 let counters = self.scheduler.counters();
@@ -340,7 +350,7 @@ impl Script {
         let worker = self.workers.get_mut(name).unwrap();
         let tasks = std::mem::take(&mut worker.registration.running);
         let app = self.app;
-        self.say(name, ToMaster::ExecutorLost { app, reason: "signal 9".to_owned(), tasks });
+        self.say(name, ToMaster::ExecutorLost { app, reason: "signal 9".to_owned(), tasks, stopped: false });
     }
 
     /// The master dies and starts again; connections are gone, the driver's and the workers' memory is not.
@@ -362,12 +372,8 @@ impl Script {
                 let app = AppId(u64::from(words.number("app", 1)));
                 self.app = AppAttemptId { app, attempt: 1 };
                 let program = (command == "submit").then(program);
-                self.step(Event::SubmitApp(AppSubmission {
-                    app,
-                    attempt: 1,
-                    program,
-                    options: Arc::default(),
-                }));
+                let options = words.options();
+                self.step(Event::SubmitApp(AppSubmission { app, attempt: 1, program, options }));
             }
             "as" => self.app = AppAttemptId { app: AppId(words.0[0].parse().unwrap()), attempt: 1 },
             "attach" => {
@@ -480,6 +486,18 @@ fn program() -> DriverProgram {
     DriverProgram::Sql { text: String::new(), tables: BTreeMap::new() }
 }
 
+/// Words such as `reports:2:4` are pools with weight and minimum share.
+fn fair(words: &Words<'_>) -> SchedulerConfig {
+    let pool = |word: &&str| {
+        let mut parts = word.split(':');
+        let name = parts.next().unwrap().to_owned();
+        let mut number = || parts.next().unwrap().parse().unwrap();
+        PoolConfig { name, weight: number(), min_share: number() }
+    };
+    let pools = words.0.iter().map(pool).collect();
+    SchedulerConfig { mode: SchedulerMode::Fair, pools, ..config() }
+}
+
 fn config() -> SchedulerConfig {
     SchedulerConfig {
         heartbeat_ms: 200,
@@ -490,5 +508,7 @@ fn config() -> SchedulerConfig {
         locality_wait_ms: 50,
         no_workers_timeout_ms: 5_000,
         driver_attempts_max: 1,
+        mode: SchedulerMode::Fifo,
+        pools: vec![],
     }
 }

@@ -51,6 +51,26 @@ fn an_executor_that_dies_before_it_is_ready_loses_what_waits() {
 }
 
 #[test]
+fn an_attempt_that_does_not_stop_in_time_costs_its_executor_its_life() {
+    let mut story = Story::running(&[0, 1, 2]);
+    let kill = |grace_ms, partitions: &[u32]| ToWorker::KillTasks {
+        tasks: partitions.iter().map(|p| task(1, *p)).collect(),
+        grace_ms,
+    };
+    assert_eq!(story.hears(kill(2_000, &[0, 1])), "tell kill [1/0,1/1]");
+    assert_eq!(story.says(finished(0, TaskOutcome::Killed)), "say@1 finished 1/0=killed");
+    let at = |ms: u64| Timestamp(story.now + ms * 1_000);
+    let (early, late) = (at(1_900), at(2_100));
+    let stops = |effects: Vec<WorkerEffect>| {
+        effects.iter().filter(|effect| matches!(effect, WorkerEffect::StopExecutor(_))).count()
+    };
+    assert_eq!(stops(story.core.step(early, WorkerEvent::Tick)), 0);
+    assert_eq!(stops(story.core.step(late, WorkerEvent::Tick)), 1);
+    assert_eq!(stops(story.core.step(late, WorkerEvent::Tick)), 0, "once is enough");
+    assert_eq!(story.exits(), "say@1 executor lost [1/1,1/2] stopped");
+}
+
+#[test]
 fn a_task_without_the_code_of_its_stage_fails_alone() {
     let mut story = Story::running(&[0]);
     assert_eq!(story.hears(launch_more(2, &[0])), "say@1 finished 2/0=INTERNAL");
@@ -60,7 +80,10 @@ fn a_task_without_the_code_of_its_stage_fails_alone() {
 #[test]
 fn attempts_are_killed_where_they_are() {
     let mut story = Story::running(&[0]);
-    let kill = |partitions: &[u32]| ToWorker::KillTasks(partitions.iter().map(|p| task(1, *p)).collect());
+    let kill = |partitions: &[u32]| ToWorker::KillTasks {
+        tasks: partitions.iter().map(|p| task(1, *p)).collect(),
+        grace_ms: 2_000,
+    };
     assert_eq!(story.hears(kill(&[0, 5])), "tell kill [1/0]", "one that is not here is nobody's");
     let mut story = Story::registered();
     story.hears(launch(1, &[0, 1]));
