@@ -188,6 +188,11 @@ fn coerce(key: &str, default: &Value, value: Value) -> Result<Value, String> {
             text.parse().map(Value::Boolean).map_err(|_| format!("'{text}' is not true or false"))
         }
         (Value::String(_), Value::String(text)) => Ok(Value::String(text)),
+        (Value::Array(_), Value::String(text)) => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Ok(Value::Array(parts.map(|part| Value::String(part.to_owned())).collect()))
+        }
+        (Value::Array(_), Value::Array(list)) if list.iter().all(Value::is_str) => Ok(Value::Array(list)),
         (Value::Boolean(_), Value::Boolean(flag)) => Ok(Value::Boolean(flag)),
         (default, value) => Err(format!("{value} is not of type {}", default.type_str())),
     }

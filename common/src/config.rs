@@ -20,6 +20,8 @@ pub struct Config {
     pub shuffle: ShuffleConfig,
     /// SQL.
     pub sql: SqlConfig,
+    /// Certificates.
+    pub tls: TlsConfig,
     /// Fault tokens, for tests.
     pub faults: FaultConfig,
 }
@@ -32,6 +34,8 @@ pub struct MasterConfig {
     pub listen: String,
     /// The address of the HTTP daemon, `host:port`; port 0 takes a free one.
     pub http: String,
+    /// The names, beside loopback, under which clients reach the HTTP daemon.
+    pub hosts: Vec<String>,
     /// The longest plugin that can be uploaded, in bytes.
     pub plugin_bytes_max: u64,
     /// How much of the output of one application is kept for `logs`, in bytes.
@@ -128,6 +132,20 @@ pub enum SameHost {
 pub struct SqlConfig {
     /// Partitions after an exchange, for each task slot of the cluster.
     pub partitions_per_slot: u32,
+}
+
+/// Certificates, as paths of PEM files; all empty (the default) means no TLS, and loopback only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The certificate of the cluster's authority.
+    pub ca: String,
+    /// The certificate of this process's role.
+    pub cert: String,
+    /// The key of that certificate, readable for its owner only.
+    pub key: String,
+    /// Whether connections may leave this machine without TLS.
+    pub insecure_i_know: bool,
 }
 
 /// Settings of fault tokens.

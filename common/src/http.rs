@@ -84,6 +84,12 @@ pub struct ClientDriver {
     pub master: String,
     /// The key of the application attempt, as hexadecimal digits.
     pub key: String,
+    /// The certificate of the cluster's authority, PEM, if connections are TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
+    /// Whether connections without TLS may leave the machine.
+    #[serde(default)]
+    pub insecure: bool,
 }
 
 /// `GET /applications/{id}`, and an entry of `GET /applications`.

@@ -11,11 +11,12 @@ use firesteel_common::protocol::driver::{FromDriver, ToDriver};
 use firesteel_common::protocol::hello::Role;
 use firesteel_common::protocol::worker::{FromWorker, ToMaster, ToWorker};
 use firesteel_common::{Error, Result};
-use firesteel_net::{Key, Link, Listener, read_frame, write_frame};
+use firesteel_net::listener::Service;
+use firesteel_net::{Key, Link, Listener, Socket, Transport, read_frame, write_frame};
 use firesteel_scheduler::event::{Event, LinkId};
 use std::fs::File;
 use std::io::ErrorKind;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -36,6 +37,8 @@ pub(crate) struct Control {
     pub secret: Key,
     /// Where plugins lie.
     pub run_dir: PathBuf,
+    /// How connections are made.
+    pub transport: Transport,
 }
 
 impl Control {
@@ -47,10 +50,10 @@ impl Control {
         let control = Arc::new(self);
         let keys = Arc::clone(&control);
         let links = AtomicU64::new(1);
-        Listener::start(
+        let service = Service::over(control.transport.clone(), "control", Role::Master);
+        Listener::serve(
             listener,
-            "control",
-            Role::Master,
+            service,
             move |role| keys.key_for(role),
             move |stream, role| {
                 let link = LinkId(links.fetch_add(1, Ordering::Relaxed));
@@ -70,7 +73,7 @@ impl Control {
         }
     }
 
-    fn serve(&self, stream: TcpStream, role: Role, link: LinkId) -> Result<()> {
+    fn serve(&self, stream: Socket, role: Role, link: LinkId) -> Result<()> {
         match role {
             Role::Worker => self.serve_worker(stream, link),
             Role::Driver(app) => self.serve_driver(stream, app, link),
@@ -79,7 +82,7 @@ impl Control {
         }
     }
 
-    fn serve_worker(&self, stream: TcpStream, link: LinkId) -> Result<()> {
+    fn serve_worker(&self, stream: Socket, link: LinkId) -> Result<()> {
         // The reader waits at the gate until the actor knows the link, so that nothing overtakes it.
         let gate = Arc::new(OnceLock::new());
         let (open, close) = (Arc::clone(&gate), Arc::clone(&gate));
@@ -106,7 +109,7 @@ impl Control {
         Ok(())
     }
 
-    fn serve_driver(&self, stream: TcpStream, app: AppAttemptId, link: LinkId) -> Result<()> {
+    fn serve_driver(&self, stream: Socket, app: AppAttemptId, link: LinkId) -> Result<()> {
         let gate = Arc::new(OnceLock::new());
         let (open, close) = (Arc::clone(&gate), Arc::clone(&gate));
         let (actor, closed) = (self.actor.clone(), self.actor.clone());
@@ -145,7 +148,7 @@ fn note_output(shared: &Shared, from: FromWorker) -> Option<FromWorker> {
 }
 
 /// Answers a worker's requests for plugins until it has enough.
-fn serve_plugins(mut stream: TcpStream, run_dir: &Path) -> Result<()> {
+fn serve_plugins(mut stream: Socket, run_dir: &Path) -> Result<()> {
     let failed = |cause| Error::io("serving a plugin", &cause);
     stream.set_read_timeout(Some(FETCH_TIMEOUT)).map_err(failed)?;
     stream.set_write_timeout(Some(FETCH_TIMEOUT)).map_err(failed)?;

@@ -25,7 +25,7 @@ use auth::Token;
 use failure::Failure;
 use firesteel_common::config::MasterConfig;
 use firesteel_common::{Error, ErrorCode};
-use firesteel_net::Key;
+use firesteel_net::{Key, Transport, Trust};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,6 +56,8 @@ pub(crate) struct Daemon {
     pub actor: Addr<Master>,
     /// The cluster secret, for the keys of client mode.
     pub secret: Key,
+    /// How drivers of client mode reach the cluster.
+    pub trust: Trust,
     /// The address that drivers dial.
     pub master: String,
     /// Where plugins and results lie.
@@ -72,11 +74,12 @@ impl Daemon {
         shared: Shared,
         actor: Addr<Master>,
         secret: Key,
+        trust: Trust,
         master: String,
         run_dir: PathBuf,
         config: MasterConfig,
     ) -> Self {
-        Self { shared, actor, secret, master, run_dir, config, uploads: Semaphore::new(UPLOADS) }
+        Self { shared, actor, secret, trust, master, run_dir, config, uploads: Semaphore::new(UPLOADS) }
     }
 }
 
@@ -84,13 +87,22 @@ impl Daemon {
 ///
 /// # Errors
 /// `IO` if the socket cannot be used.
-pub(crate) fn start(listener: TcpListener, daemon: Daemon, token: &str) -> Result<Server, Error> {
+pub(crate) fn start(
+    listener: TcpListener,
+    transport: &Transport,
+    daemon: Daemon,
+    token: &str,
+) -> Result<Server, Error> {
+    let hosts = Data::new(auth::Hosts(daemon.config.hosts.clone()));
+    let scheme = if transport.certificates().is_some() { "https" } else { "http" };
     let daemon = Data::new(daemon);
     let token = Data::new(Token::new(token));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(daemon.clone())
             .app_data(token.clone())
+            .app_data(hosts.clone())
+            .app_data(Data::new(auth::Scheme(scheme)))
             .app_data(QueryConfig::default().error_handler(bad_query))
             .wrap(from_fn(auth::guard))
             .wrap(
@@ -108,9 +120,15 @@ pub(crate) fn start(listener: TcpListener, daemon: Daemon, token: &str) -> Resul
     .keep_alive(KEEP_ALIVE)
     .shutdown_timeout(SHUTDOWN_SECONDS)
     .disable_signals()
-    .listen(listener)
-    .map_err(|cause| Error::io("starting the HTTP daemon", &cause))?;
-    Ok(server.run())
+    .tls_handshake_timeout(HEAD_TIMEOUT);
+    let listening = match transport.certificates() {
+        None => server.listen(listener),
+        Some(tls) => {
+            let missing = || Error::new(ErrorCode::ConfigInvalid, "the HTTP daemon needs a certificate");
+            server.listen_rustls_0_23(listener, tls.for_http().ok_or_else(missing)?)
+        }
+    };
+    Ok(listening.map_err(|cause| Error::io("starting the HTTP daemon", &cause))?.run())
 }
 
 fn routes(config: &mut web::ServiceConfig) {

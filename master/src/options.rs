@@ -44,6 +44,9 @@ pub struct MasterState {
     pub master: String,
     /// The address of the HTTP daemon, `host:port`.
     pub http: String,
+    /// Whether both speak TLS; the authority's certificate then lies in `ca.crt` of the run directory.
+    #[serde(default)]
+    pub tls: bool,
     /// How often a master has started on this run directory.
     pub epoch: u64,
 }

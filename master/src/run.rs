@@ -16,7 +16,7 @@ use actix::Addr;
 use actix_web::rt::signal::unix::{Signal, SignalKind, signal};
 use firesteel_common::config::Config;
 use firesteel_common::{Error, ErrorCode};
-use firesteel_net::{Key, bind_loopback};
+use firesteel_net::{Key, Transport};
 use firesteel_scheduler::Scheduler;
 use firesteel_scheduler::event::Event;
 use std::collections::BTreeSet;
@@ -96,8 +96,9 @@ impl Running {
         prepare(run_dir)?;
         let secret = Key::load_or_create(&run_dir.join(SECRET_FILE))?;
         let token = Key::load_or_create(&run_dir.join(TOKEN_FILE))?.to_hex();
-        let (control, control_address) = bind(&config.master.listen)?;
-        let (http, http_address) = bind(&config.master.http)?;
+        let transport = Transport::from_config(&config.tls)?;
+        let (control, control_address) = bind(&transport, &config.master.listen)?;
+        let (http, http_address) = bind(&transport, &config.master.http)?;
         let (journal, mut recovered) = Journal::open(run_dir)?;
         check_plugins(run_dir, &mut recovered)?;
         let epoch = recovered.epoch;
@@ -116,21 +117,24 @@ impl Running {
             actor: of_actor,
             secret: secret.clone(),
             run_dir: run_dir.to_owned(),
+            transport: transport.clone(),
         }
         .listen(control)?;
         let daemon = Daemon::new(
             shared.clone(),
             actor.clone(),
             secret,
+            transport.trust(),
             control_address.clone(),
             run_dir.to_owned(),
             config.master,
         );
-        let server = http::start(http, daemon, &token)?;
+        let server = http::start(http, &transport, daemon, &token)?;
         let state = MasterState {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             master: control_address,
+            tls: transport.certificates().is_some(),
             http: http_address,
             epoch: epoch.0,
         };
@@ -239,8 +243,8 @@ fn remove_files(dir: &Path, unwanted: impl Fn(&str) -> bool) -> Result<(), Error
     Ok(())
 }
 
-fn bind(listen: &str) -> Result<(TcpListener, String), Error> {
-    let listener = bind_loopback(listen)?;
+fn bind(transport: &Transport, listen: &str) -> Result<(TcpListener, String), Error> {
+    let listener = transport.bind(listen)?;
     let address = listener.local_addr().map_err(|cause| Error::io("binding an address", &cause))?;
     Ok((listener, address.to_string()))
 }

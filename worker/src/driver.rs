@@ -9,7 +9,7 @@ use firesteel_common::protocol::codec::FRAME_LEN_MAX;
 use firesteel_common::protocol::worker::DriverProgram;
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use firesteel_net::frame::{read_frame, write_frame};
-use firesteel_net::{Key, RemoteJobRunner};
+use firesteel_net::{Key, RemoteJobRunner, Transport, Trust};
 use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::fs::File;
@@ -27,6 +27,8 @@ const STOPPED: i32 = 1;
 pub struct DriverSetup {
     /// The address of the master, `host:port`.
     pub master: String,
+    /// How it and the workers are reached.
+    pub trust: Trust,
     /// The application attempt.
     pub app: AppAttemptId,
     /// The key of the application attempt, in hexadecimal digits.
@@ -58,7 +60,8 @@ pub fn run_driver() -> Result<()> {
         Error::new(ErrorCode::Internal, "a driver was started without being told what to run")
     })?;
     exit_with(parent)?;
-    let runner = RemoteJobRunner::connect(&setup.master, setup.app, Key::from_hex(&setup.key_hex)?)?;
+    let (transport, key) = (Transport::trusting(&setup.trust)?, Key::from_hex(&setup.key_hex)?);
+    let runner = RemoteJobRunner::connect_over(transport, &setup.master, setup.app, key)?;
     // The job's code may be anywhere when the application is killed, and nothing of it is needed any more.
     runner.on_kill(|_| std::process::exit(STOPPED));
     let outcome = run_program(&setup, runner.clone());

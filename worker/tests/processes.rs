@@ -79,7 +79,7 @@ impl Master {
 fn listen(key: &Key, masters: Sender<Master>) -> Listener {
     let key = key.clone();
     let key_for = move |_| Some(key.clone());
-    let on_connection = move |mut stream: std::net::TcpStream, role| match role {
+    let on_connection = move |mut stream: firesteel_net::Socket, role| match role {
         Role::Worker => {
             let (sender, messages) = unbounded();
             let on_message = move |message: FromWorker| sender.send(message).is_ok();

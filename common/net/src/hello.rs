@@ -1,19 +1,21 @@
 //! The hello: both ends of a connection prove that they know a key before anything is decoded, and until a
-//! deadline. Also the two ways to a connection, [`bind_loopback`] and [`connect`]; this version has no TLS,
-//! so both refuse an address that is not of this machine.
+//! deadline. How a connection comes to be is the work of `transport`.
 
 #[cfg(test)]
 mod tests;
 
 use crate::frame::lost;
 use crate::key::{Key, random};
+use crate::socket::Socket;
+use crate::tls::NO_TLS;
+use crate::transport::Transport;
 use firesteel_common::error::{Error, ErrorCode, Result};
 use firesteel_common::protocol::VERSION;
 use firesteel_common::protocol::hello::{
     GREETING_LEN, GREETING_MAGIC, Greeting, PROOF_LEN, Role, proof_text,
 };
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 /// How long a peer may take for its whole hello.
@@ -53,11 +55,7 @@ pub fn accept_hello<S: Read + Write>(
     role: Role,
     key_for: &dyn Fn(Role) -> Option<Key>,
 ) -> Result<Role> {
-    let mut bytes = [0; GREETING_LEN];
-    stream.read_exact(&mut bytes).map_err(|cause| lost("saying hello", &cause))?;
-    if bytes[..4] != GREETING_MAGIC {
-        return Err(unauthenticated("the other end does not speak the protocol of Firesteel"));
-    }
+    let bytes = read_bytes(stream)?;
     let mine = Greeting { version: VERSION, role, nonce: random()? };
     send(stream, &mine.encode())?;
     let theirs = check_greeting(&bytes)?;
@@ -70,50 +68,28 @@ pub fn accept_hello<S: Read + Write>(
     Ok(theirs.role)
 }
 
-/// Dials `address` (`host:port`) and says hello as `role`. The stream has no timeouts and TCP_NODELAY set.
+/// Dials `address` on loopback without TLS: [`Transport::connect`] of [`Transport::loopback`].
 ///
 /// # Errors
-/// As [`dial_hello`]; `UNREACHABLE` if nobody listens there; `UNSUPPORTED` if it is not an address of this
-/// machine.
-pub fn connect(address: &str, role: Role, key: &Key, timeout: Duration) -> Result<TcpStream> {
-    let deadline = Instant::now() + timeout;
-    let target = first(&loopback(address)?, address)?;
-    let dialled = TcpStream::connect_timeout(&target, timeout.max(Duration::from_millis(1)));
-    let stream = dialled.map_err(|cause| lost(&format!("connecting to {address}"), &cause))?;
-    prepare(&stream)?;
-    dial_hello(&mut Timed { stream: &stream, deadline }, role, key)
-        .map_err(|error| error.context(format_args!("connecting to {address}")))?;
-    clear_timeouts(&stream)?;
-    Ok(stream)
+/// As that.
+pub fn connect(address: &str, role: Role, key: &Key, timeout: Duration) -> Result<Socket> {
+    Transport::loopback().connect(address, role, key, timeout)
 }
 
-/// Listens at `listen` (`host:port`; port 0 takes a free one).
+/// Listens on loopback: [`Transport::bind`] of [`Transport::loopback`].
 ///
 /// # Errors
-/// `UNSUPPORTED` if it is not an address of this machine's loopback; `IO` if it cannot be had.
+/// As that.
 pub fn bind_loopback(listen: &str) -> Result<TcpListener> {
-    let addresses = loopback(listen)?;
-    TcpListener::bind(addresses.as_slice())
-        .map_err(|cause| Error::io(format!("listening at {listen}"), &cause))
-}
-
-/// Accepts the hello on a TCP stream until `deadline`, and leaves it without timeouts.
-pub(crate) fn accept_until(
-    stream: &TcpStream,
-    deadline: Instant,
-    role: Role,
-    key_for: &dyn Fn(Role) -> Option<Key>,
-) -> Result<Role> {
-    prepare(stream)?;
-    let peer = accept_hello(&mut Timed { stream, deadline }, role, key_for)?;
-    clear_timeouts(stream)?;
-    Ok(peer)
+    Transport::loopback().bind(listen)
 }
 
 /// A stream on which all reads and writes together end at a deadline, however slowly the peer feeds them.
-struct Timed<'a> {
-    stream: &'a TcpStream,
-    deadline: Instant,
+pub(crate) struct Timed<'a> {
+    /// The stream.
+    pub(crate) stream: &'a TcpStream,
+    /// The end.
+    pub(crate) deadline: Instant,
 }
 
 impl Timed<'_> {
@@ -143,49 +119,35 @@ impl Write for Timed<'_> {
     }
 }
 
-fn prepare(stream: &TcpStream) -> Result<()> {
-    stream.set_nodelay(true).map_err(|cause| Error::io("setting up a connection", &cause))
-}
-
-fn clear_timeouts(stream: &TcpStream) -> Result<()> {
-    let cleared = stream.set_read_timeout(None).and_then(|()| stream.set_write_timeout(None));
-    cleared.map_err(|cause| Error::io("setting up a connection", &cause))
-}
-
-fn loopback(address: &str) -> Result<Vec<SocketAddr>> {
-    let resolved = address.to_socket_addrs().map_err(|cause| {
-        Error::new(
-            ErrorCode::ConfigInvalid,
-            format!("'{address}' is not an address of the form host:port: {cause}"),
-        )
-    })?;
-    let resolved: Vec<SocketAddr> = resolved.collect();
-    match resolved.iter().find(|address| !address.ip().is_loopback()) {
-        Some(other) => Err(Error::new(
-            ErrorCode::Unsupported,
-            format!("the address {address} ({other}) is not of this machine's loopback"),
-        )
-        .with_help("connections off loopback need TLS, which this version does not have; use 127.0.0.1")),
-        None => Ok(resolved),
-    }
-}
-
-fn first(resolved: &[SocketAddr], address: &str) -> Result<SocketAddr> {
-    let missing = || Error::new(ErrorCode::Unreachable, format!("the name in '{address}' has no address"));
-    resolved.first().copied().ok_or_else(missing)
-}
-
 fn send<S: Write>(stream: &mut S, bytes: &[u8]) -> Result<()> {
     stream.write_all(bytes).map_err(|cause| lost("saying hello", &cause))
 }
 
 fn read_greeting<S: Read>(stream: &mut S) -> Result<Greeting> {
-    let mut bytes = [0; GREETING_LEN];
-    stream.read_exact(&mut bytes).map_err(|cause| lost("saying hello", &cause))?;
-    if bytes[..4] != GREETING_MAGIC {
-        return Err(unauthenticated("the other end does not speak the protocol of Firesteel"));
-    }
+    let bytes = read_bytes(stream)?;
     check_greeting(&bytes)
+}
+
+/// The bytes of a greeting; the first tell whether it is one.
+fn read_bytes<S: Read>(stream: &mut S) -> Result<[u8; GREETING_LEN]> {
+    let mut bytes = [0; GREETING_LEN];
+    let (magic, rest) = bytes.split_at_mut(GREETING_MAGIC.len());
+    stream.read_exact(magic).map_err(|cause| lost("saying hello", &cause))?;
+    match magic {
+        // The type of a record, and the version that every record bears.
+        [0x15 | 0x16, 3, ..] => {
+            let what = "saying hello: the other end speaks TLS, and this one does not";
+            return Err(Error::new(ErrorCode::Unauthenticated, what).with_help(NO_TLS));
+        }
+        magic if *magic == GREETING_MAGIC => {}
+        _ => {
+            // Taken, so that closing does not reset the connection; how it ends makes no difference.
+            let _ = stream.read_exact(rest);
+            return Err(unauthenticated("the other end does not speak the protocol of Firesteel"));
+        }
+    }
+    stream.read_exact(rest).map_err(|cause| lost("saying hello", &cause))?;
+    Ok(bytes)
 }
 
 /// The version is compared before the rest is looked at, which may be laid out in another way.

@@ -13,8 +13,11 @@ pub mod key;
 pub mod link;
 pub mod listener;
 pub mod runner;
+pub mod socket;
 #[cfg(test)]
 mod testing;
+pub mod tls;
+pub mod transport;
 
 pub use blocks::{BlockSource, DataClient, DataServer, OpenBlock};
 pub use fds::{FdReceiver, FdSender, fd_channel, socket_pair};
@@ -24,3 +27,6 @@ pub use key::Key;
 pub use link::{Link, SendFailed};
 pub use listener::Listener;
 pub use runner::RemoteJobRunner;
+pub use socket::Socket;
+pub use tls::Tls;
+pub use transport::{Transport, Trust};

@@ -10,6 +10,7 @@ mod outbox;
 mod tests;
 
 use crate::frame::{encode_frame, read_frame};
+use crate::socket::Socket;
 use firesteel_common::error::{Error, ErrorCode, Result};
 use firesteel_common::protocol::codec::FRAME_LEN_MAX;
 use outbox::Outbox;
@@ -18,7 +19,6 @@ use serde::de::DeserializeOwned;
 use std::fmt;
 use std::io::BufReader;
 use std::marker::PhantomData;
-use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -85,13 +85,14 @@ impl<Out: Serialize + Send + 'static> Link<Out> {
     /// # Errors
     /// `IO` if the threads cannot be had; neither function is called then.
     pub fn start<In: DeserializeOwned + Send + 'static>(
-        stream: TcpStream,
+        stream: impl Into<Socket>,
         name: &str,
         outbox: usize,
         on_message: impl FnMut(In) -> bool + Send + 'static,
         on_close: impl FnOnce(Option<Error>) + Send + 'static,
     ) -> Result<Link<Out>> {
         let failed = |cause: &std::io::Error| Error::io(format!("starting the link {name}"), cause);
+        let stream = stream.into();
         let reading = stream.try_clone().map_err(|cause| failed(&cause))?;
         let outbox = Arc::new(Outbox::new(stream, name, outbox).map_err(|cause| failed(&cause))?);
         let writer = outbox.clone();
@@ -137,7 +138,7 @@ impl<Out: Serialize + Send + 'static> Link<Out> {
 }
 
 fn read_all<In: DeserializeOwned>(
-    stream: &TcpStream,
+    stream: &Socket,
     outbox: &Outbox,
     mut on_message: impl FnMut(In) -> bool,
     on_close: impl FnOnce(Option<Error>),

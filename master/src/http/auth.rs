@@ -50,12 +50,17 @@ pub(crate) async fn guard(
 
 fn admit(request: &ServiceRequest) -> Result<(), Error> {
     let host = header(request, &HOST)?.unwrap_or_default();
-    if !is_loopback(host) {
-        let what = "the Host of the request is not a loopback name".to_owned();
-        return Err(Error::new(ErrorCode::BadRequest, what).with_help("use 127.0.0.1 or localhost"));
+    // HTTP/2 names the host in the request's own line.
+    let host =
+        if host.is_empty() { request.uri().authority().map_or("", |name| name.as_str()) } else { host };
+    if !is_loopback(host) && !request.app_data::<Data<Hosts>>().is_some_and(|hosts| hosts.has(host)) {
+        let what = "the Host of the request is neither a loopback name nor one of master.hosts";
+        return Err(Error::new(ErrorCode::BadRequest, what)
+            .with_help("use 127.0.0.1 or localhost, or add the name to master.hosts"));
     }
+    let scheme = request.app_data::<Data<Scheme>>().map_or("http", |scheme| scheme.0);
     if let Some(origin) = header(request, &ORIGIN)?
-        && !is_origin(origin, host)
+        && !is_origin(origin, scheme, host)
     {
         return Err(Error::new(ErrorCode::BadRequest, "the request comes from a page of another origin"));
     }
@@ -89,18 +94,38 @@ fn header<'a>(request: &'a ServiceRequest, name: &HeaderName) -> Result<Option<&
     text.map_err(|_| Error::new(ErrorCode::BadRequest, format!("the header {name} is not plain text")))
 }
 
-/// Whether `host[:port]` names this machine to itself.
-fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
+/// The names beside loopback under which the daemon is reached (`master.hosts`).
+pub(crate) struct Hosts(pub(crate) Vec<String>);
+
+impl Hosts {
+    fn has(&self, host: &str) -> bool {
+        let name = host_name(host);
+        self.0.iter().any(|known| known.eq_ignore_ascii_case(name))
+    }
+}
+
+/// What the daemon speaks: `http` or `https`.
+#[derive(Clone, Copy)]
+pub(crate) struct Scheme(pub(crate) &'static str);
+
+/// The name in `host[:port]`.
+fn host_name(host: &str) -> &str {
+    match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
+    }
+}
+
+/// Whether `host[:port]` names this machine to itself.
+fn is_loopback(host: &str) -> bool {
+    let name = host_name(host);
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Whether an origin is the daemon that the request is sent to.
-fn is_origin(origin: &str, host: &str) -> bool {
-    origin.strip_prefix("http://").is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+fn is_origin(origin: &str, scheme: &str, host: &str) -> bool {
+    let rest = origin.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
+    rest.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
 }
 
 #[cfg(test)]
@@ -117,9 +142,14 @@ mod tests {
         {
             assert!(!is_loopback(host), "{host}");
         }
-        assert!(is_origin("http://127.0.0.1:8080", "127.0.0.1:8080"));
+        assert!(is_origin("http://127.0.0.1:8080", "http", "127.0.0.1:8080"));
+        assert!(is_origin("https://m:8080", "https", "m:8080"));
+        assert!(!is_origin("http://m:8080", "https", "m:8080"));
+        let hosts = Hosts(vec!["master.example".into(), "10.0.0.1".into()]);
+        assert!(hosts.has("MASTER.example:7070") && hosts.has("10.0.0.1"));
+        assert!(!hosts.has("") && !hosts.has("example:1") && !hosts.has("10.0.0.11"));
         for origin in ["null", "http://evil.example", "http://127.0.0.1:9", "https://127.0.0.1:8080"] {
-            assert!(!is_origin(origin, "127.0.0.1:8080"), "{origin}");
+            assert!(!is_origin(origin, "http", "127.0.0.1:8080"), "{origin}");
         }
     }
 

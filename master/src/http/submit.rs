@@ -16,6 +16,7 @@ use firesteel_common::http::{ClientDriver, DeployMode, SubmitRequest, SubmitResp
 use firesteel_common::id::AppAttemptId;
 use firesteel_common::options::AppOptions;
 use firesteel_common::{Error, ErrorCode};
+use firesteel_net::Trust;
 use firesteel_scheduler::event::Event;
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
@@ -68,7 +69,8 @@ async fn accept(daemon: &Data<Daemon>, submission: Submission) -> Result<Submitt
 fn client_driver(daemon: &Daemon, submitted: Submitted) -> ClientDriver {
     let app = AppAttemptId { app: submitted.app, attempt: submitted.attempt };
     let key = daemon.secret.for_app(app).to_hex();
-    ClientDriver { attempt: app.attempt, master: daemon.master.clone(), key }
+    let Trust { authority, insecure } = daemon.trust.clone();
+    ClientDriver { attempt: app.attempt, master: daemon.master.clone(), key, authority, insecure }
 }
 
 /// Why a new application cannot be accepted now.

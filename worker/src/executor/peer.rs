@@ -10,12 +10,11 @@ use firesteel_common::block::BlockId;
 use firesteel_common::protocol::data::{BlockReply, BlockRequest};
 use firesteel_common::protocol::executor::{FromExecutor, OpenedBlock};
 use firesteel_common::{Error, ErrorCode, Result};
-use firesteel_net::DataClient;
 use firesteel_net::fds::{FdReceiver, FdSender, fd_channel};
+use firesteel_net::{DataClient, Socket};
 use parking_lot::Mutex;
-use rustix::net::AddressFamily;
+use rustix::net::SocketAddrUnix;
 use std::collections::BTreeMap;
-use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -110,14 +109,19 @@ pub fn connect(host: &Host, peer: &Peer, signal: &Signal) -> Result<Client> {
 
 fn client(socket: OwnedFd) -> Result<Client> {
     let failed = |cause| Error::io("setting up the connection to a peer", &cause);
-    let address = rustix::net::getsockname(&socket).map_err(|cause| failed(cause.into()))?;
-    if address.address_family() == AddressFamily::UNIX {
+    // Only a socket in the file system hands over descriptors; a pair without a name carries a TLS session.
+    let address = rustix::net::getpeername(&socket).map_err(|cause| failed(cause.into()))?;
+    let is_local = match address.map(SocketAddrUnix::try_from) {
+        Some(Ok(address)) => address.path().is_some(),
+        _ => false,
+    };
+    if is_local {
         let stream = UnixStream::from(socket);
         stream.set_read_timeout(Some(SILENCE_MAX)).map_err(failed)?;
         let (requests, replies) = fd_channel(stream)?;
         return Ok(Client::Local(LocalClient { requests, replies }));
     }
-    let stream = TcpStream::from(socket);
+    let stream = Socket::from(socket);
     // The client sets its own, longer timeout on the socket, which this handle shares.
     let shared = stream.try_clone().map_err(failed)?;
     let client = DataClient::new(stream);

@@ -19,7 +19,7 @@ use firesteel_common::protocol::hello::Role;
 use firesteel_common::protocol::worker::{DriverLaunch, DriverProgram, FromWorker, ToMaster};
 use firesteel_common::{Error, Result};
 use firesteel_core::{WorkerEffect, WorkerEvent};
-use firesteel_net::{Key, Link, SendFailed, connect, socket_pair};
+use firesteel_net::{Key, Link, SendFailed, socket_pair};
 use firesteel_store::BlockStore;
 use parking_lot::Mutex;
 use rustix::process::Signal;
@@ -219,12 +219,13 @@ impl Hands {
             }
             *under_way += 1;
         }
+        let transport = self.address.transport().clone();
         let (run_dir, dialling) = (self.mapped_peers.clone(), self.dialling.clone());
         self.dials.run(move || {
             let local = run_dir.map(|dir| local::dial(&dir, &address, Role::Reader(app), &key));
             let dialled = match local {
                 Some(Ok(Some(stream))) => Ok(OwnedFd::from(stream)),
-                _ => connect(&address, Role::Reader(app), &key, DIAL_MAX).map(OwnedFd::from),
+                _ => transport.connect(&address, Role::Reader(app), &key, DIAL_MAX).map(OwnedFd::from),
             };
             let socket = dialled.inspect_err(|error| tracing::warn!("{worker}: {error}")).ok();
             executors.send(app, Outgoing::Peer(request, socket));
@@ -256,6 +257,7 @@ impl Hands {
         };
         let setup = DriverSetup {
             master: self.address.last(),
+            trust: self.address.transport().trust(),
             app,
             key_hex: self.key.for_app(app).to_hex(),
             plugin,

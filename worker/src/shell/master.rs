@@ -6,7 +6,7 @@ use firesteel_common::protocol::hello::Role;
 use firesteel_common::protocol::worker::{FromWorker, ToWorker};
 use firesteel_common::{Error, ErrorCode, Result};
 use firesteel_core::WorkerEvent;
-use firesteel_net::{Key, Link, connect};
+use firesteel_net::{Key, Link, Transport};
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,19 +19,25 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 /// How long one dial may take.
 const DIAL_MAX: Duration = Duration::from_secs(5);
 
-/// Where the master is: given once and for all, or looked up in its state file.
+/// Where the master is, given once and for all or looked up in its state file, and how it is reached.
 #[derive(Clone)]
 pub struct MasterAddress {
     given: Option<String>,
     state: PathBuf,
     last: Arc<Mutex<String>>,
+    transport: Transport,
 }
 
 impl MasterAddress {
     /// The address that was given, or else the one of `master.json` in the run directory.
-    pub fn new(given: Option<String>, run_dir: &Path) -> Self {
+    pub fn new(given: Option<String>, run_dir: &Path, transport: Transport) -> Self {
         let last = Arc::new(Mutex::new(given.clone().unwrap_or_default()));
-        Self { given, state: run_dir.join("master.json"), last }
+        Self { given, state: run_dir.join("master.json"), last, transport }
+    }
+
+    /// How connections are made, to it and to others.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
     }
 
     /// The address that was dialled last; what drivers are told.
@@ -94,8 +100,8 @@ fn dial_for_ever(address: &MasterAddress, key: &Key, mailbox: &Mailbox) {
 
 /// Dials once and holds the link until it ends. `Ok(false)` if the worker ends.
 fn hold(address: &MasterAddress, key: &Key, mailbox: &Mailbox) -> Result<bool> {
-    let address = address.look_up()?;
-    let stream = connect(&address, Role::Worker, key, DIAL_MAX)?;
+    let target = address.look_up()?;
+    let stream = address.transport.connect(&target, Role::Worker, key, DIAL_MAX)?;
     let (closed, is_closed) = bounded(1);
     let on_message = {
         let mailbox = mailbox.clone();

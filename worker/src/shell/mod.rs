@@ -27,7 +27,7 @@ use firesteel_common::config::SameHost;
 use firesteel_common::id::Incarnation;
 use firesteel_common::{Error, ErrorCode, Result};
 use firesteel_core::{CoreOptions, WorkerCore};
-use firesteel_net::{DataServer, bind_loopback};
+use firesteel_net::{DataServer, Transport};
 use firesteel_store::BlockStore;
 use local::LocalServer;
 use mailbox::Mailbox;
@@ -52,14 +52,15 @@ pub fn run(options: WorkerOptions) -> Result<()> {
     let faults = Arc::new(Faults::new(Some(&options.config.faults.dir)));
     let store = Arc::new(BlockStore::new(options.config.worker.memory));
     let blocks = Arc::new(Blocks::new(store.clone(), faults.clone()));
-    let listener = bind_loopback(&options.config.worker.listen)?;
-    let server = DataServer::start(listener, options.key.clone(), blocks.clone())?;
+    let transport = Transport::from_config(&options.config.tls)?;
+    let listener = transport.bind(&options.config.worker.listen)?;
+    let server = DataServer::serve(listener, transport.clone(), options.key.clone(), blocks.clone())?;
     let local = local_server(&options, &directory, &server, blocks.clone());
     let core = WorkerCore::new(core_options(&options, incarnation, server.address()));
 
     let system = System::new();
     let ending = Ending::default();
-    let address = MasterAddress::new(options.master.clone(), &options.run_dir);
+    let address = MasterAddress::new(options.master.clone(), &options.run_dir, transport);
     let hands = Hands::new(&options, &directory, address.clone(), store, blocks, faults.clone())?;
     let keeper = hands.keeper();
     let actor = WorkerActor::new(core, hands, faults, options.on_ready, ending.clone());

@@ -8,11 +8,10 @@ use firesteel_common::protocol::data::{DATA_FRAME_LEN_MAX, PluginReply, PluginRe
 use firesteel_common::protocol::hello::Role;
 use firesteel_common::{Error, ErrorCode, Result};
 use firesteel_core::WorkerEvent;
-use firesteel_net::{Key, connect, read_frame, write_frame};
+use firesteel_net::{Key, Socket, read_frame, write_frame};
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -64,7 +63,9 @@ impl Plugins {
             return Ok(());
         }
         let doing = format_args!("fetching plugin {plugin}").to_string();
-        let mut stream = connect(&self.master.last(), Role::Fetcher, &self.key, SILENCE_MAX)
+        let transport = self.master.transport();
+        let mut stream = transport
+            .connect(&self.master.last(), Role::Fetcher, &self.key, SILENCE_MAX)
             .map_err(|error| error.context(&doing))?;
         stream.set_read_timeout(Some(SILENCE_MAX)).map_err(|cause| Error::io(&doing, &cause))?;
         write_frame(&mut stream, &PluginRequest { plugin }).map_err(|error| error.context(&doing))?;
@@ -91,7 +92,7 @@ impl Plugins {
 }
 
 /// Writes what comes to `path`, executable for its owner, if it has the right hash.
-fn receive(stream: &mut BufReader<TcpStream>, bytes: u64, path: &Path, expected: PluginHash) -> Result<()> {
+fn receive(stream: &mut BufReader<Socket>, bytes: u64, path: &Path, expected: PluginHash) -> Result<()> {
     let failed = |cause: std::io::Error| Error::io("storing it", &cause);
     let _ = std::fs::remove_file(path);
     let mut file: File =

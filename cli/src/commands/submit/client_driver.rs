@@ -7,6 +7,7 @@ use firesteel_common::config::SqlConfig;
 use firesteel_common::http::{ClientDriver, SubmitRequest};
 use firesteel_common::id::{AppAttemptId, AppId};
 use firesteel_common::protocol::worker::DriverProgram;
+use firesteel_net::Trust;
 use firesteel_worker::driver::{DriverSetup, write_setup};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -36,6 +37,7 @@ pub fn start(
 ) -> Outcome<RunningDriver> {
     let setup = DriverSetup {
         master: place.master.clone(),
+        trust: Trust { authority: place.authority.clone(), insecure: place.insecure },
         app: AppAttemptId { app, attempt: place.attempt },
         key_hex: place.key.clone(),
         plugin: plugin.map(|plugin| (plugin.hash, plugin.path.display().to_string())),

@@ -1,11 +1,11 @@
 //! The requesting end of a data connection. Several requests may be under way; answers come in their order.
 
 use crate::frame::{encode_frame, lost, read_frame};
+use crate::socket::Socket;
 use firesteel_common::block::MapStatus;
 use firesteel_common::error::{Error, ErrorCode, Result};
 use firesteel_common::protocol::data::{BlockReply, BlockRequest, DATA_FRAME_LEN_MAX};
 use std::io::{BufReader, Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 /// How long the server may take to send the next bytes of an answer, or to read a request.
@@ -13,14 +13,15 @@ pub const DATA_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection to a data server that has said hello. After an error it is of no use any more.
 pub struct DataClient {
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Socket>,
     /// Bytes of the current answer that were not read yet.
     left: u64,
 }
 
 impl DataClient {
     /// A client on this connection. Every wait for the server is bounded by `DATA_TIMEOUT`.
-    pub fn new(stream: TcpStream) -> DataClient {
+    pub fn new(stream: impl Into<Socket>) -> DataClient {
+        let stream = stream.into();
         let bounded = stream
             .set_read_timeout(Some(DATA_TIMEOUT))
             .and_then(|()| stream.set_write_timeout(Some(DATA_TIMEOUT)));

@@ -3,7 +3,9 @@
 use super::{BlockSource, OpenBlock};
 use crate::frame::{encode_frame, lost, read_frame};
 use crate::key::Key;
-use crate::listener::Listener;
+use crate::listener::{Listener, Service};
+use crate::socket::Socket;
+use crate::transport::Transport;
 use firesteel_common::block::MapStatus;
 use firesteel_common::error::{Error, ErrorCode, Result};
 use firesteel_common::id::AppAttemptId;
@@ -14,7 +16,7 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 use std::collections::BTreeMap;
 use std::io::BufReader;
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,15 +41,28 @@ pub struct DataServer {
 /// The open connections, so that they can be closed.
 #[derive(Default)]
 struct Connections {
-    open: Mutex<(u64, BTreeMap<u64, Arc<TcpStream>>)>,
+    open: Mutex<(u64, BTreeMap<u64, Arc<Socket>>)>,
 }
 
 impl DataServer {
+    /// [`DataServer::serve`] without TLS.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn start(listener: TcpListener, key: Key, source: Arc<dyn BlockSource>) -> Result<DataServer> {
+        Self::serve(listener, Transport::loopback(), key, source)
+    }
+
     /// Serves the blocks of `source` at `listener`; `key` is the cluster secret.
     ///
     /// # Errors
     /// `IO` if no thread can be had.
-    pub fn start(listener: TcpListener, key: Key, source: Arc<dyn BlockSource>) -> Result<DataServer> {
+    pub fn serve(
+        listener: TcpListener,
+        transport: Transport,
+        key: Key,
+        source: Arc<dyn BlockSource>,
+    ) -> Result<DataServer> {
         let connections = Arc::new(Connections::default());
         let key_for = move |role| match role {
             Role::Fetcher => Some(key.clone()),
@@ -56,7 +71,7 @@ impl DataServer {
         };
         let serve = {
             let connections = connections.clone();
-            move |stream: TcpStream, role: Role| {
+            move |stream: Socket, role: Role| {
                 let only = match role {
                     Role::Reader(app) => Some(app),
                     _ => None,
@@ -69,7 +84,8 @@ impl DataServer {
                 connections.remove(id);
             }
         };
-        let listener = Listener::start(listener, "data", Role::Worker, key_for, serve)?;
+        let listener =
+            Listener::serve(listener, Service::over(transport, "data", Role::Worker), key_for, serve)?;
         Ok(DataServer { listener, connections })
     }
 
@@ -90,7 +106,7 @@ impl DataServer {
 }
 
 impl Connections {
-    fn add(&self, stream: &Arc<TcpStream>) -> u64 {
+    fn add(&self, stream: &Arc<Socket>) -> u64 {
         let mut open = self.open.lock();
         open.0 += 1;
         let id = open.0;
@@ -103,7 +119,7 @@ impl Connections {
     }
 }
 
-fn serve_connection(stream: &TcpStream, source: &dyn BlockSource, only: Option<AppAttemptId>) -> Result<()> {
+fn serve_connection(stream: &Socket, source: &dyn BlockSource, only: Option<AppAttemptId>) -> Result<()> {
     stream
         .set_write_timeout(Some(READER_TIMEOUT))
         .map_err(|cause| Error::io("setting up a data connection", &cause))?;
@@ -160,7 +176,7 @@ fn push_reply(out: &mut Vec<u8>, reply: &BlockReply) -> Result<()> {
     Ok(())
 }
 
-fn send_all(stream: &TcpStream, out: &mut Vec<u8>, flags: SendFlags) -> Result<()> {
+fn send_all(stream: &Socket, out: &mut Vec<u8>, flags: SendFlags) -> Result<()> {
     let mut rest = out.as_slice();
     while !rest.is_empty() {
         match rustix::net::send(stream, rest, flags) {
@@ -193,7 +209,7 @@ fn copy_bytes(out: &mut Vec<u8>, block: &OpenBlock, offset: u64, bytes: u64) -> 
     Ok(())
 }
 
-fn send_bytes(stream: &TcpStream, block: &OpenBlock, offset: u64, bytes: u64) -> Result<()> {
+fn send_bytes(stream: &Socket, block: &OpenBlock, offset: u64, bytes: u64) -> Result<()> {
     let mut at = offset;
     let end = offset + bytes;
     while at < end {

@@ -1,6 +1,7 @@
 //! Who gets in, who does not, and what each end is told.
 
-use super::{accept_hello, accept_until, bind_loopback, connect, dial_hello};
+use super::{accept_hello, bind_loopback, connect, dial_hello};
+use crate::Transport;
 use crate::key::Key;
 use crate::testing::{app, key, tcp_pair};
 use firesteel_common::error::{Error, ErrorCode, Result};
@@ -123,14 +124,16 @@ fn bytes_that_are_no_greeting_are_answered_with_nothing() {
 #[test]
 fn a_peer_that_says_nothing_or_too_slowly_is_given_up() {
     let patience = Duration::from_millis(80);
-    let accept = |stream: &TcpStream| {
+    let accept = |stream: TcpStream| {
         let start = Instant::now();
-        let error = accept_until(stream, start + patience, Role::Master, &keys_of_server).unwrap_err();
+        let error = Transport::loopback()
+            .accept(stream, start + patience, Role::Master, &keys_of_server)
+            .unwrap_err();
         assert_eq!(error.code, ErrorCode::Unreachable);
         assert!(start.elapsed() >= patience && start.elapsed() < 20 * patience);
     };
     let (_silent, listener) = tcp_pair();
-    accept(&listener);
+    accept(listener);
     // One that keeps every single read short has no more time in all.
     let (mut slow, listener) = tcp_pair();
     let trickle = std::thread::spawn(move || {
@@ -142,8 +145,7 @@ fn a_peer_that_says_nothing_or_too_slowly_is_given_up() {
             std::thread::sleep(patience / 16);
         }
     });
-    accept(&listener);
-    drop(listener);
+    accept(listener);
     trickle.join().unwrap();
 }
 

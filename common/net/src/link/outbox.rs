@@ -2,13 +2,14 @@
 
 use super::SendFailed;
 use crate::frame::lost;
+use crate::socket::Socket;
 use firesteel_common::error::Error;
 use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 /// Bytes that may wait, unless it is one single frame.
@@ -22,7 +23,7 @@ const WRITE_PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) struct Outbox {
     name: String,
-    stream: TcpStream,
+    stream: Socket,
     frames_max: usize,
     state: Mutex<State>,
     /// Something for the writer thread to do.
@@ -62,8 +63,7 @@ impl State {
 }
 
 impl Outbox {
-    pub(super) fn new(stream: TcpStream, name: &str, frames_max: usize) -> std::io::Result<Self> {
-        stream.set_nodelay(true)?;
+    pub(super) fn new(stream: Socket, name: &str, frames_max: usize) -> std::io::Result<Self> {
         stream.set_write_timeout(Some(WRITE_PAUSE))?;
         Ok(Self {
             name: name.to_owned(),

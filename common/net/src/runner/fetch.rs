@@ -1,8 +1,8 @@
 //! Results that were too large for a message, from the data servers of the workers that hold them.
 
 use crate::blocks::DataClient;
-use crate::hello::connect;
 use crate::key::Key;
+use crate::transport::Transport;
 use firesteel_common::Payload;
 use firesteel_common::block::{BlockId, Encoding, SegmentHeader};
 use firesteel_common::error::{Error, ErrorCode, Result};
@@ -20,12 +20,13 @@ const IDLE_MAX: usize = 4;
 pub(super) struct Results {
     app: AppAttemptId,
     key: Key,
+    transport: Transport,
     idle: Mutex<BTreeMap<String, Vec<DataClient>>>,
 }
 
 impl Results {
-    pub(super) fn new(app: AppAttemptId, key: Key) -> Self {
-        Self { app, key, idle: Mutex::default() }
+    pub(super) fn new(app: AppAttemptId, key: Key, transport: Transport) -> Self {
+        Self { app, key, transport, idle: Mutex::default() }
     }
 
     /// The payload of a result block of `bytes` bytes, verified.
@@ -38,7 +39,7 @@ impl Results {
                 done => return done,
             }
         }
-        let stream = connect(address, Role::Reader(self.app), &self.key, CONNECT_TIMEOUT)?;
+        let stream = self.transport.connect(address, Role::Reader(self.app), &self.key, CONNECT_TIMEOUT)?;
         self.fetch_over(DataClient::new(stream), address, block, bytes)
     }
 

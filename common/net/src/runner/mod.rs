@@ -10,9 +10,9 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use crate::hello::connect;
 use crate::key::Key;
 use crate::link::Link;
+use crate::transport::Transport;
 use fetch::Results;
 use firesteel_common::Payload;
 use firesteel_common::block::BlockId;
@@ -55,6 +55,7 @@ struct Shared {
     master: String,
     app: AppAttemptId,
     key: Key,
+    transport: Transport,
     results: Results,
     /// Held while a message is put on the link, also while that waits: what is sent is in the order in which
     /// it was remembered. The link's reader never takes it.
@@ -87,17 +88,31 @@ struct State {
 }
 
 impl RemoteJobRunner {
+    /// [`RemoteJobRunner::connect_over`] without TLS.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn connect(master: &str, app: AppAttemptId, key: Key) -> Result<Arc<RemoteJobRunner>> {
+        Self::connect_over(Transport::loopback(), master, app, key)
+    }
+
     /// Attaches to the master at `master` (`host:port`) as the driver of `app`; `key` is that of the
     /// application attempt. A master that is not there yet is waited for, as when it goes away later.
     ///
     /// # Errors
     /// `UNREACHABLE` if it does not answer in time; `VERSION_MISMATCH` if it speaks another protocol.
-    pub fn connect(master: &str, app: AppAttemptId, key: Key) -> Result<Arc<RemoteJobRunner>> {
+    pub fn connect_over(
+        transport: Transport,
+        master: &str,
+        app: AppAttemptId,
+        key: Key,
+    ) -> Result<Arc<RemoteJobRunner>> {
         let shared = Arc::new(Shared {
             master: master.to_owned(),
             app,
-            results: Results::new(app, key.clone()),
+            results: Results::new(app, key.clone(), transport.clone()),
             key,
+            transport,
             sending: Mutex::new(()),
             state: Mutex::new(State { attaching: true, ..State::default() }),
             changed: Condvar::new(),
@@ -219,7 +234,8 @@ impl Shared {
 
     /// Dials once, and says all that the session holds. Returns when the master has answered.
     fn attach_once(self: &Arc<Self>) -> Result<()> {
-        let stream = connect(&self.master, Role::Driver(self.app), &self.key, ATTACH_TIMEOUT)?;
+        let role = Role::Driver(self.app);
+        let stream = self.transport.connect(&self.master, role, &self.key, ATTACH_TIMEOUT)?;
         let sending = self.sending.lock();
         let mut state = self.state.lock();
         state.generation += 1;
