@@ -37,7 +37,7 @@ pub fn dial_hello<S: Read + Write>(stream: &mut S, role: Role, key: &Key) -> Res
         Ok(()) if key.verifies(&proof_text(false, &mine, &theirs), &proof) => Ok(()),
         Ok(()) => Err(unauthenticated("the other end does not prove the key")),
         Err(cause) if closed(&cause) => Err(unauthenticated("the other end does not accept the key")),
-        Err(cause) => Err(lost("saying hello", &cause)),
+        Err(cause) => Err(broken(&cause)),
     }
 }
 
@@ -60,7 +60,7 @@ pub fn accept_hello<S: Read + Write>(
     send(stream, &mine.encode())?;
     let theirs = check_greeting(&bytes)?;
     let mut proof = [0; PROOF_LEN];
-    stream.read_exact(&mut proof).map_err(|cause| lost("saying hello", &cause))?;
+    stream.read_exact(&mut proof).map_err(|cause| broken(&cause))?;
     let key = key_for(theirs.role)
         .filter(|key| key.verifies(&proof_text(true, &theirs, &mine), &proof))
         .ok_or_else(|| unauthenticated("the other end does not prove the key of its role"))?;
@@ -120,7 +120,7 @@ impl Write for Timed<'_> {
 }
 
 fn send<S: Write>(stream: &mut S, bytes: &[u8]) -> Result<()> {
-    stream.write_all(bytes).map_err(|cause| lost("saying hello", &cause))
+    stream.write_all(bytes).map_err(|cause| broken(&cause))
 }
 
 fn read_greeting<S: Read>(stream: &mut S) -> Result<Greeting> {
@@ -132,7 +132,7 @@ fn read_greeting<S: Read>(stream: &mut S) -> Result<Greeting> {
 fn read_bytes<S: Read>(stream: &mut S) -> Result<[u8; GREETING_LEN]> {
     let mut bytes = [0; GREETING_LEN];
     let (magic, rest) = bytes.split_at_mut(GREETING_MAGIC.len());
-    stream.read_exact(magic).map_err(|cause| lost("saying hello", &cause))?;
+    stream.read_exact(magic).map_err(|cause| broken(&cause))?;
     match magic {
         // The type of a record, and the version that every record bears.
         [0x15 | 0x16, 3, ..] => {
@@ -146,7 +146,7 @@ fn read_bytes<S: Read>(stream: &mut S) -> Result<[u8; GREETING_LEN]> {
             return Err(unauthenticated("the other end does not speak the protocol of Firesteel"));
         }
     }
-    stream.read_exact(rest).map_err(|cause| lost("saying hello", &cause))?;
+    stream.read_exact(rest).map_err(|cause| broken(&cause))?;
     Ok(bytes)
 }
 
@@ -165,6 +165,15 @@ fn unauthenticated(what: &str) -> Error {
     Error::new(ErrorCode::Unauthenticated, format!("saying hello: {what}")).with_help(
         "both processes must use the same secret, and a driver or executor the key of its application",
     )
+}
+
+/// The connection is gone; in a session, the other end may have said why.
+fn broken(cause: &std::io::Error) -> Error {
+    match cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(said) => Error::new(ErrorCode::Unauthenticated, format!("saying hello: {said}"))
+            .with_help("both ends need certificates of the same authority that are valid now"),
+        None => lost("saying hello", cause),
+    }
 }
 
 fn closed(cause: &std::io::Error) -> bool {
