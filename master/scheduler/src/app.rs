@@ -66,6 +66,8 @@ pub(crate) struct App {
 pub(crate) struct Dataset {
     /// Who holds which partition.
     pub holders: BTreeMap<u32, BTreeSet<WorkerId>>,
+    /// Whether something that it is made of has changed. Partitions that turn up from before are not used.
+    pub rolled_back: bool,
     pub released: bool,
 }
 

@@ -10,7 +10,7 @@ use crate::stage::{Output, Stage, TaskState};
 use firesteel_common::error::{Error, ErrorCode};
 use firesteel_common::event::{AppEvent, FetchCause, LossReason, StartCause};
 use firesteel_common::graph::ReadPattern;
-use firesteel_common::id::{StageId, TaskId, WorkerId};
+use firesteel_common::id::{DatasetId, StageId, TaskId, WorkerId};
 use firesteel_common::protocol::worker::{MapPlace, ToWorker};
 use std::collections::BTreeSet;
 
@@ -183,6 +183,7 @@ impl Run {
     /// fails.
     pub fn roll_back_consumers(&mut self, cx: &mut Cluster, id: StageId, map: u32) {
         let below = self.stages_below(id);
+        self.roll_back_datasets(cx, id, &below);
         let mut rolled_back = Vec::new();
         let mut stopped = Vec::new();
         for stage in &below {
@@ -209,6 +210,23 @@ impl Run {
         cx.tell_kills(stopped);
         self.replan(cx);
         self.fail_mixed(cx, id, &below);
+    }
+
+    /// Frees the cached partitions that are made of what a stage wrote, and those below it.
+    fn roll_back_datasets(&mut self, cx: &mut Cluster, id: StageId, below: &BTreeSet<StageId>) {
+        let inputs = below.iter().filter_map(|stage| self.stages.get(stage)).flat_map(|s| &s.inputs);
+        let made_of_it = inputs.filter(|input| input.stage == id || below.contains(&input.stage));
+        let datasets: BTreeSet<DatasetId> = made_of_it.filter_map(|input| input.unless_cached).collect();
+        for dataset in datasets {
+            let Some(known) = self.datasets.get_mut(&dataset) else { continue };
+            known.rolled_back = true;
+            let holders: BTreeSet<WorkerId> =
+                std::mem::take(&mut known.holders).into_values().flatten().collect();
+            for worker in holders {
+                let free = ToWorker::Free { app: self.app, stages: Vec::new(), datasets: vec![dataset] };
+                cx.tell_worker(worker, free);
+            }
+        }
     }
 
     /// All stages that read a stage, directly or not.

@@ -231,7 +231,7 @@ impl Run {
         }
         let mine: Vec<BlockId> = cached.iter().copied().filter(|block| block.app == self.app).collect();
         if self.attached {
-            self.partitions_stored(cx, worker, mine);
+            self.partitions_stored(cx, worker, mine, false);
             self.replan(cx);
         } else {
             self.found_cached.extend(mine.into_iter().map(|block| (worker, block)));
@@ -243,7 +243,7 @@ impl Run {
         let unknown = std::mem::take(&mut self.found).into_values().flatten();
         cx.tell_free_outputs(unknown.map(|(task, worker, _)| (worker, task)).collect());
         for (worker, block) in std::mem::take(&mut self.found_cached) {
-            self.partitions_stored(cx, worker, vec![block]);
+            self.partitions_stored(cx, worker, vec![block], false);
         }
     }
 

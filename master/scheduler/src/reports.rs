@@ -28,8 +28,8 @@ impl Run {
     pub fn task_reported(&mut self, cx: &mut Cluster, worker: WorkerId, report: TaskReport) {
         let TaskReport { task, outcome, metrics, accumulators, stored } = report;
         self.progressed = true;
-        self.partitions_stored(cx, worker, stored);
         let is_current = self.running_on(task) == Some(worker);
+        self.partitions_stored(cx, worker, stored, is_current);
         let is_let_through = !is_current && self.lets_through(cx, task, &outcome);
         if !is_current && !is_let_through {
             cx.counters.stale += 1;
@@ -315,17 +315,26 @@ impl Run {
         self.fail_jobs_of(cx, task.stage, Error::new(ErrorCode::ProcessDied, message).with_help(help));
     }
 
-    /// A worker holds these cached partitions now.
-    pub fn partitions_stored(&mut self, cx: &mut Cluster, worker: WorkerId, stored: Vec<BlockId>) {
+    /// A worker holds these cached partitions now; `fresh` says whether they were made of what there is now.
+    pub fn partitions_stored(
+        &mut self,
+        cx: &mut Cluster,
+        worker: WorkerId,
+        stored: Vec<BlockId>,
+        fresh: bool,
+    ) {
         for block in stored {
             let BlockKind::Cached { dataset, partition } = block.kind else { continue };
             match self.datasets.get_mut(&dataset) {
-                Some(known) => {
+                Some(known) if fresh || !known.rolled_back => {
                     known.holders.entry(partition).or_default().insert(worker);
                     self.workers.insert(worker);
                 }
                 None if cx.is_planted(PlantedBug::Release) => {}
-                None => {
+                stale => {
+                    for holders in stale.into_iter().flat_map(|known| known.holders.values_mut()) {
+                        holders.remove(&worker);
+                    }
                     let app = self.app;
                     let free = ToWorker::Free { app, stages: Vec::new(), datasets: vec![dataset] };
                     cx.tell_worker(worker, free);
