@@ -5,11 +5,15 @@ use crate::run_dir;
 use clap::Args;
 use firesteel_common::error::{Error, ErrorCode};
 use firesteel_common::http::ErrorBody;
+use firesteel_master::{AUTHORITY_FILE, MasterState};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ureq::http::Response;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 /// Where the routes begin.
@@ -30,7 +34,7 @@ const MESSAGE_BYTES_MAX: u64 = 64 << 20;
 /// Flags of every command that speaks to a master.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ConnectArgs {
-    /// The master's HTTP address, such as http://127.0.0.1:7070; found by itself on this machine
+    /// The master's HTTP address, such as https://master:7070; found by itself on this machine
     #[arg(
         long,
         value_name = "URL",
@@ -48,6 +52,9 @@ pub struct ConnectArgs {
         help_heading = "Cluster"
     )]
     pub run_dir: Option<PathBuf>,
+    /// The certificate of the cluster's authority, for https (else the run directory's ca.crt)
+    #[arg(long, value_name = "FILE", env = "FIRESTEEL_CA", hide_env_values = true, help_heading = "Cluster")]
+    pub ca: Option<PathBuf>,
     /// A file that holds the token (else FIRESTEEL_TOKEN, else the run directory's)
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
     pub token_file: Option<PathBuf>,
@@ -69,14 +76,16 @@ impl Client {
         let dir = run_dir::find(args.run_dir.as_deref());
         let base = match &args.master {
             Some(url) => url.clone(),
-            None => run_dir::live_state(dir.as_ref().map_err(|_| no_home())?)?.http,
+            None => http_url(&run_dir::live_state(dir.as_ref().map_err(|_| no_home())?)?),
         };
         let token = match (&args.token_file, std::env::var("FIRESTEEL_TOKEN")) {
             (Some(path), _) => read_token(path)?,
             (None, Ok(token)) => token,
-            (None, Err(_)) => read_token(&dir?.join(run_dir::TOKEN_FILE))?,
+            (None, Err(_)) => read_token(&dir.as_ref().map_err(|_| no_home())?.join(run_dir::TOKEN_FILE))?,
         };
-        Ok(Self { connect: args.clone(), ..Self::new(&base, token.trim())? })
+        let found = || dir.ok().map(|dir| dir.join(AUTHORITY_FILE)).filter(|path| path.exists());
+        let authority = args.ca.clone().or_else(found);
+        Ok(Self { connect: args.clone(), ..Self::over(&base, token.trim(), authority.as_deref())? })
     }
 
     /// Asks again while the master does not answer, for as long as a restart may take; its address is looked
@@ -104,17 +113,24 @@ impl Client {
         self.connect.master.is_none() && dir.is_ok_and(|dir| !dir.exists())
     }
 
-    /// A client for an address with or without a scheme.
-    pub fn new(address: &str, token: &str) -> Outcome<Self> {
-        let base = match address.split_once("://") {
-            None => format!("http://{address}"),
-            Some(("http", _)) => address.to_owned(),
+    /// A client for an address with or without a scheme (then http, on this machine); `authority` is the file
+    /// of the certificate that is trusted with https, and no other is.
+    pub fn over(address: &str, token: &str, authority: Option<&Path>) -> Outcome<Self> {
+        let (base, tls) = match address.split_once("://") {
+            None => (format!("http://{address}"), None),
+            Some(("http", _)) => (address.to_owned(), None),
+            Some(("https", _)) => (address.to_owned(), Some(trust(authority)?)),
             Some((scheme, _)) => {
                 return Err(Failure::usage(format!(
-                    "'{scheme}' is not a scheme that is spoken; write http://HOST:PORT"
+                    "'{scheme}' is not a scheme that is spoken; write https://HOST:PORT or http://HOST:PORT"
                 )));
             }
         };
+        if tls.is_none() && !is_loopback(&base) {
+            let what =
+                format!("the token must not go to {base} without TLS: everybody on the way can read it");
+            return Err(Failure::usage(what).with_help("write https://HOST:PORT, and give --ca FILE"));
+        }
         // A proxy of the environment is for the outside world; the token must not go through it.
         let config = Agent::config_builder()
             .proxy(None)
@@ -122,6 +138,7 @@ impl Client {
             .max_redirects(0)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            .tls_config(tls.unwrap_or_default())
             .build();
         let authorization = format!("Bearer {token}");
         Ok(Self {
@@ -225,6 +242,36 @@ impl Client {
         );
         Failure { exit: Exit::Unreachable, error }
     }
+}
+
+/// The address of a master's daemon, with its scheme.
+pub fn http_url(state: &MasterState) -> String {
+    format!("{}://{}", if state.tls { "https" } else { "http" }, state.http)
+}
+
+/// Trusts one authority.
+fn trust(authority: Option<&Path>) -> Outcome<TlsConfig> {
+    let Some(path) = authority else {
+        return Err(Failure::usage("https needs the certificate of the cluster's authority")
+            .with_help("give it with --ca FILE: it is ca.crt of `firesteel admin certs`"));
+    };
+    let wrong = |cause: &dyn std::fmt::Display| {
+        Failure::usage(format!("the certificate {} cannot be used: {cause}", path.display()))
+    };
+    let text = std::fs::read(path).map_err(|cause| wrong(&cause))?;
+    let certificate = Certificate::from_pem(&text).map_err(|cause| wrong(&cause))?;
+    Ok(TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&[certificate]))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build())
+}
+
+/// Whether a URL leads to this machine.
+fn is_loopback(url: &str) -> bool {
+    let uri: Option<ureq::http::Uri> = url.parse().ok();
+    let host = uri.as_ref().and_then(ureq::http::Uri::host).unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn no_home() -> Failure {

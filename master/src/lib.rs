@@ -22,5 +22,5 @@ mod pending;
 mod program;
 mod run;
 
-pub use options::{MasterOptions, MasterState, read_state, read_token};
+pub use options::{AUTHORITY_FILE, MasterOptions, MasterState, read_state, read_token};
 pub use run::run_master;

@@ -51,6 +51,8 @@ pub struct MasterState {
     pub epoch: u64,
 }
 
+/// The name of the authority's certificate in a run directory, if the master speaks TLS.
+pub const AUTHORITY_FILE: &str = "ca.crt";
 /// The name of the state file in a run directory.
 pub(crate) const STATE_FILE: &str = "master.json";
 /// The name of the token's file in a run directory.

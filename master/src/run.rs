@@ -9,7 +9,7 @@ use crate::files::{make_private_dir, plugin_path, replace_file};
 use crate::http::{self, Daemon};
 use crate::journal::{Journal, Recovered};
 use crate::logs::Logs;
-use crate::options::{MasterOptions, MasterState, SECRET_FILE, STATE_FILE, TOKEN_FILE};
+use crate::options::{AUTHORITY_FILE, MasterOptions, MasterState, SECRET_FILE, STATE_FILE, TOKEN_FILE};
 use crate::parent;
 use crate::program::app_submission;
 use actix::Addr;
@@ -97,6 +97,10 @@ impl Running {
         let secret = Key::load_or_create(&run_dir.join(SECRET_FILE))?;
         let token = Key::load_or_create(&run_dir.join(TOKEN_FILE))?.to_hex();
         let transport = Transport::from_config(&config.tls)?;
+        if let Some(tls) = transport.certificates() {
+            // For the commands of this machine; nothing of it is secret.
+            replace_file(&run_dir.join(AUTHORITY_FILE), tls.authority().as_bytes())?;
+        }
         let (control, control_address) = bind(&transport, &config.master.listen)?;
         let (http, http_address) = bind(&transport, &config.master.http)?;
         let (journal, mut recovered) = Journal::open(run_dir)?;

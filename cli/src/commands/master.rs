@@ -24,6 +24,9 @@ pub struct MasterArgs {
     /// Where the HTTP daemon listens, HOST:PORT; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS")]
     http: Option<String>,
+    /// Let connections leave this machine without TLS: everybody on the network can read and change them
+    #[arg(long)]
+    insecure_i_know: bool,
     /// Remove the run directory at the end
     #[arg(long)]
     temporary: bool,
@@ -40,7 +43,12 @@ impl MasterArgs {
         if let Some(parent) = self.die_with_parent {
             children::die_with_parent(parent)?;
         }
-        let config = self.settings.load(&[("master.listen", self.listen), ("master.http", self.http)])?;
+        let insecure = self.insecure_i_know.then(|| "true".to_owned());
+        let config = self.settings.load(&[
+            ("master.listen", self.listen),
+            ("master.http", self.http),
+            ("tls.insecure_i_know", insecure),
+        ])?;
         let dir = match self.run_dir {
             Some(dir) => dir,
             None => run_dir::default_dir()?,
@@ -57,5 +65,5 @@ impl MasterArgs {
 
 /// Two lines of data; whoever has started this process reads them.
 fn announce(state: &MasterState) {
-    let _ = print::line(format!("master {}\nhttp http://{}", state.master, state.http));
+    let _ = print::line(format!("master {}\nhttp {}", state.master, crate::client::http_url(state)));
 }

@@ -1,5 +1,6 @@
 //! The table of commands: each has a file of its own, with its flags and its `run`.
 
+mod admin;
 mod apps;
 mod driver;
 mod executor;
@@ -58,6 +59,9 @@ pub enum Command {
     Plugins(plugins::PluginsArgs),
     Master(master::MasterArgs),
     Worker(worker::WorkerArgs),
+    /// What an operator does beside running the cluster
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
     /// A driver process; its parent speaks to it over standard input
     #[command(hide = true)]
     Driver,
@@ -86,6 +90,7 @@ impl Command {
             Command::Plugins(args) => args.run(),
             Command::Master(args) => args.run(),
             Command::Worker(args) => args.run(),
+            Command::Admin(command) => command.run(),
             Command::Driver => driver::run(),
             Command::Executor => executor::run(),
         }

@@ -33,6 +33,9 @@ pub struct WorkerArgs {
     /// The budget of the block store, such as 512M or 4G
     #[arg(long, value_name = "BYTES")]
     memory: Option<String>,
+    /// Let connections leave this machine without TLS: everybody on the network can read and change them
+    #[arg(long)]
+    insecure_i_know: bool,
     /// Drivers that run at once
     #[arg(long, value_name = "N")]
     max_drivers: Option<u32>,
@@ -58,6 +61,7 @@ impl WorkerArgs {
             ("worker.cores", number(self.cores)),
             ("worker.memory", self.memory),
             ("worker.max_drivers", number(self.max_drivers)),
+            ("tls.insecure_i_know", self.insecure_i_know.then(|| "true".to_owned())),
         ])?;
         let dir = run_dir::create(&run_dir::find(self.run_dir.as_deref())?)?;
         let secret = self.secret_file.unwrap_or_else(|| dir.join(run_dir::SECRET_FILE));
