@@ -12,6 +12,8 @@ use std::io::{ErrorKind, Read, Write};
 
 /// Bytes before the message.
 pub const FRAME_HEADER_LEN: usize = 5;
+/// Says that the sender is there, and nothing else: no message, and no codec. Only links send and take it.
+pub(crate) const PULSE: [u8; FRAME_HEADER_LEN] = [0; FRAME_HEADER_LEN];
 /// As much is allocated for a frame before any byte of it has come.
 const TRUSTED_LEN: usize = 64 * 1024;
 
@@ -46,9 +48,28 @@ pub fn write_frame<T: Serialize>(writer: &mut impl Write, message: &T) -> Result
 /// peer is gone in the middle of a frame or does not send it in the time that the reader has set.
 pub fn read_frame<T: DeserializeOwned>(reader: &mut impl Read, max: usize) -> Result<Option<T>> {
     let mut header = [0; FRAME_HEADER_LEN];
-    if !read_header(reader, &mut header)? {
-        return Ok(None);
+    match read_header(reader, &mut header)? {
+        true => read_message(reader, header, max).map(Some),
+        false => Ok(None),
     }
+}
+
+/// The same, where the peer sends a [`PULSE`] now and then.
+pub(crate) fn read_pulsed<T: DeserializeOwned>(reader: &mut impl Read, max: usize) -> Result<Option<T>> {
+    let mut header = PULSE;
+    while header == PULSE {
+        if !read_header(reader, &mut header)? {
+            return Ok(None);
+        }
+    }
+    read_message(reader, header, max).map(Some)
+}
+
+fn read_message<T: DeserializeOwned>(
+    reader: &mut impl Read,
+    header: [u8; FRAME_HEADER_LEN],
+    max: usize,
+) -> Result<T> {
     let (len, codec_byte) = split_header(header);
     check_header(len, codec_byte, max)?;
     let mut message = Vec::with_capacity(len.min(TRUSTED_LEN));
@@ -57,7 +78,7 @@ pub fn read_frame<T: DeserializeOwned>(reader: &mut impl Read, max: usize) -> Re
     if message.len() < len {
         return Err(cut_short());
     }
-    codec::decode(&message).map(Some)
+    codec::decode(&message)
 }
 
 /// The length and the codec byte.

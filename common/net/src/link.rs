@@ -4,12 +4,16 @@
 //! the link is idle, goes to the socket at once without waiting for another thread; what the socket does not
 //! take waits in a bounded outbox for the link's writer thread. A reader thread decodes and hands over what
 //! arrives.
+//!
+//! Each end sends a pulse when it has sent nothing for a while, and gives the other one up when it hears
+//! neither message nor pulse for long: a connection that is open in one direction only looks like a quiet one
+//! otherwise.
 
 mod outbox;
 #[cfg(test)]
 mod tests;
 
-use crate::frame::{encode_frame, read_frame};
+use crate::frame::{encode_frame, read_pulsed};
 use crate::socket::Socket;
 use firesteel_common::error::{Error, ErrorCode, Result};
 use firesteel_common::protocol::codec::FRAME_LEN_MAX;
@@ -21,6 +25,19 @@ use std::io::BufReader;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How links notice that their peer is gone.
+#[derive(Clone, Copy)]
+pub(crate) struct Pulse {
+    /// How often something is sent at least.
+    pub(crate) every: Duration,
+    /// How long nothing may be heard.
+    pub(crate) silence_max: Duration,
+}
+
+/// A process that is stopped for as long as a long garbage collection elsewhere is not given up.
+const PULSE: Pulse = Pulse { every: Duration::from_secs(5), silence_max: Duration::from_secs(20) };
 
 /// The sending end of a link, of messages of type `Out`. Cloning shares it; the link closes when the last
 /// clone is dropped.
@@ -91,14 +108,24 @@ impl<Out: Serialize + Send + 'static> Link<Out> {
         on_message: impl FnMut(In) -> bool + Send + 'static,
         on_close: impl FnOnce(Option<Error>) + Send + 'static,
     ) -> Result<Link<Out>> {
+        Self::start_pulsed(stream.into(), name, (outbox, PULSE), on_message, on_close)
+    }
+
+    fn start_pulsed<In: DeserializeOwned + Send + 'static>(
+        stream: Socket,
+        name: &str,
+        (outbox, pulse): (usize, Pulse),
+        on_message: impl FnMut(In) -> bool + Send + 'static,
+        on_close: impl FnOnce(Option<Error>) + Send + 'static,
+    ) -> Result<Link<Out>> {
         let failed = |cause: &std::io::Error| Error::io(format!("starting the link {name}"), cause);
-        let stream = stream.into();
         let reading = stream.try_clone().map_err(|cause| failed(&cause))?;
+        reading.set_read_timeout(Some(pulse.silence_max)).map_err(|cause| failed(&cause))?;
         let outbox = Arc::new(Outbox::new(stream, name, outbox).map_err(|cause| failed(&cause))?);
         let writer = outbox.clone();
         std::thread::Builder::new()
             .name(format!("{name}-write"))
-            .spawn(move || writer.write_all())
+            .spawn(move || writer.write_all(pulse.every))
             .map_err(|cause| failed(&cause))?;
         let reader = outbox.clone();
         let link = Link { handle: Arc::new(Handle { outbox }), messages: PhantomData };
@@ -145,7 +172,7 @@ fn read_all<In: DeserializeOwned>(
 ) {
     let mut reader = BufReader::with_capacity(64 * 1024, stream);
     let end = loop {
-        match read_frame::<In>(&mut reader, FRAME_LEN_MAX) {
+        match read_pulsed::<In>(&mut reader, FRAME_LEN_MAX) {
             Ok(Some(_)) if outbox.is_closing() => {}
             Ok(Some(message)) => match catch_unwind(AssertUnwindSafe(|| on_message(message))) {
                 Ok(true) => {}

@@ -1,7 +1,7 @@
 //! What a link still has to write, and the thread that writes it. Knows frames as bytes only.
 
 use super::SendFailed;
-use crate::frame::lost;
+use crate::frame::{PULSE, lost};
 use crate::socket::Socket;
 use firesteel_common::error::Error;
 use parking_lot::{Condvar, Mutex};
@@ -156,7 +156,7 @@ impl Outbox {
     }
 
     /// The writer thread: until the link is closed and everything is written, or it broke.
-    pub(super) fn write_all(&self) {
+    pub(super) fn write_all(&self, pulse_every: Duration) {
         let mut buffer = Vec::new();
         let mut state = self.state.lock();
         loop {
@@ -179,7 +179,11 @@ impl Outbox {
             if state.closing.is_some() {
                 break;
             }
-            self.work.wait(&mut state);
+            // Whoever sends by itself meanwhile is not seen here; a pulse too many does no harm.
+            if self.work.wait_for(&mut state, pulse_every).timed_out() && state.frames.is_empty() {
+                state.frames.push_back(PULSE.to_vec());
+                state.bytes += PULSE.len();
+            }
         }
         // The peer sees the end after all it was sent, and closes too; if it does not, it is cut off.
         self.shut_down(Shutdown::Write);

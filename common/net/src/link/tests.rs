@@ -1,6 +1,7 @@
 //! Links: order, bounds, and the one end that each has.
 
-use super::{Link, SendFailed};
+use super::{Link, Pulse, SendFailed};
+use crate::frame::PULSE as PULSE_FRAME;
 use crate::testing::tcp_pair;
 use crossbeam::channel::{Receiver, bounded, unbounded};
 use firesteel_common::Payload;
@@ -156,4 +157,31 @@ fn a_receiver_may_close_or_panic() {
     sender.link.send(message(1)).unwrap();
     assert_eq!(ends.recv_timeout(PATIENCE).unwrap(), None);
     assert_eq!(the_end(&sender), None);
+}
+
+#[test]
+fn a_peer_that_is_silent_is_given_up_and_one_that_pulses_is_not() {
+    let (near, mut raw) = tcp_pair();
+    let pulse = Pulse { every: Duration::from_millis(5), silence_max: Duration::from_millis(400) };
+    let (got, messages) = unbounded();
+    let (ended, end) = unbounded();
+    let on_message = move |message: u32| got.send(message).is_ok();
+    let on_close = move |error| drop(ended.send(error));
+    let _link: Link<u32> = Link::start_pulsed(near.into(), "near", (8, pulse), on_message, on_close).unwrap();
+    // What it sends by itself is a pulse.
+    let mut heard = [1; 2 * PULSE_FRAME.len()];
+    raw.read_exact(&mut heard).unwrap();
+    assert_eq!(heard, [0; 2 * PULSE_FRAME.len()]);
+    // Pulses before, between and after messages are no messages.
+    let mut sent = [PULSE_FRAME, PULSE_FRAME].concat();
+    sent.extend(crate::frame::encode_frame(&7_u32).unwrap());
+    sent.extend(PULSE_FRAME);
+    sent.extend(crate::frame::encode_frame(&8_u32).unwrap());
+    raw.write_all(&sent).unwrap();
+    assert_eq!(messages.recv_timeout(PATIENCE).unwrap(), 7);
+    assert_eq!(messages.recv_timeout(PATIENCE).unwrap(), 8);
+    // It reads on, as one does whose own words are lost on the way: half a connection is none.
+    let error = end.recv_timeout(PATIENCE).unwrap().unwrap();
+    assert_eq!(error.code, ErrorCode::Unreachable);
+    assert!(error.message.contains("in time"), "{error}");
 }
