@@ -193,6 +193,13 @@ impl Client {
         self.checked(request.send_empty()).map(drop)
     }
 
+    /// Asks for something to be removed.
+    pub fn delete(&self, path: &str) -> Outcome<()> {
+        let request =
+            self.agent.delete(format!("{}{path}", self.base)).header("Authorization", &self.authorization);
+        self.checked(request.call()).map(drop)
+    }
+
     fn request(&self, path: &str) -> ureq::RequestBuilder<ureq::typestate::WithoutBody> {
         self.agent.get(format!("{}{path}", self.base)).header("Authorization", &self.authorization)
     }

@@ -18,6 +18,10 @@ pub enum Exit {
     Refused = 4,
     /// This machine failed: a file, a process, a socket.
     Machine = 5,
+    /// The plugin has no such entry point.
+    EntryNotFound = 101,
+    /// The application ran longer than it may.
+    TimedOut = 124,
     /// Stopped with Ctrl-C.
     Interrupted = 130,
 }
@@ -47,12 +51,21 @@ impl Failure {
 
     /// An answer of the master that says no.
     pub fn refused(error: Error) -> Self {
-        Self { exit: Exit::Refused, error }
+        let exit = match error.code {
+            ErrorCode::EntryNotFound => Exit::EntryNotFound,
+            _ => Exit::Refused,
+        };
+        Self { exit, error }
     }
 
     /// The end of an application that did not succeed.
     pub fn application(error: Error) -> Self {
-        Self { exit: Exit::ApplicationFailed, error }
+        let exit = match error.code {
+            ErrorCode::EntryNotFound => Exit::EntryNotFound,
+            ErrorCode::TimedOut => Exit::TimedOut,
+            _ => Exit::ApplicationFailed,
+        };
+        Self { exit, error }
     }
 
     /// Says what to do about it.
@@ -66,6 +79,7 @@ impl From<Error> for Failure {
     /// An error of a room that runs in this process.
     fn from(error: Error) -> Self {
         let exit = match error.code {
+            ErrorCode::EntryNotFound => Exit::EntryNotFound,
             ErrorCode::ConfigInvalid | ErrorCode::BadArgument => Exit::Usage,
             ErrorCode::Unreachable => Exit::Unreachable,
             ErrorCode::Unauthenticated | ErrorCode::VersionMismatch | ErrorCode::Conflict => Exit::Refused,

@@ -33,6 +33,11 @@ pub fn start_logging(server: bool, verbose: bool) {
         .try_init();
 }
 
+/// Whether the user wants to hear more.
+pub fn is_verbose() -> bool {
+    VERBOSE.load(Ordering::Relaxed)
+}
+
 /// A line for the user, on stderr.
 pub fn talk(text: impl AsRef<str>) {
     // A closed stderr is no reason to fail.

@@ -12,7 +12,7 @@ pub enum Format {
     Table,
     /// Comma-separated values with a header line.
     Csv,
-    /// An array of JSON objects.
+    /// JSON: an array of objects for rows, the value itself otherwise.
     Json,
     /// The bytes as they came (an Arrow IPC stream for a query).
     Raw,
@@ -30,15 +30,39 @@ pub fn render(result: Vec<u8>, format: Option<Format>) -> Outcome<Vec<u8>> {
     let format = match format {
         Some(Format::Raw) => return Ok(result),
         None if !is_rows => return Ok(result),
+        Some(Format::Json) if !is_rows => return Ok(as_json(result)),
         Some(_) if !is_rows => {
-            return Err(Failure::usage(
-                "this result is not rows of a query, so it has no table, csv or json form",
-            )
-            .with_help("leave out --format to get its bytes"));
+            return Err(Failure::usage("this result is not rows of a query, so it has no table or csv form")
+                .with_help("leave out --output to get its bytes"));
         }
         Some(Format::Csv) => firesteel_sql::RowFormat::Csv,
         Some(Format::Json) => firesteel_sql::RowFormat::Json,
         None | Some(Format::Table) => firesteel_sql::RowFormat::Table,
     };
     Ok(firesteel_sql::format_rows(&result, format)?.into_bytes())
+}
+
+/// A result of an entry point as JSON: mostly it is; other text becomes a string, other bytes stay.
+fn as_json(result: Vec<u8>) -> Vec<u8> {
+    if serde_json::from_slice::<serde::de::IgnoredAny>(&result).is_ok() {
+        return result;
+    }
+    match std::str::from_utf8(&result) {
+        Ok(text) => serde_json::Value::from(text).to_string().into_bytes(),
+        Err(_) => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_without_rows_has_a_json_form() {
+        for (bytes, expected) in [("[1]", "[1]"), ("a \"b\"", "\"a \\\"b\\\"\"")] {
+            let found = render(bytes.as_bytes().to_vec(), Some(Format::Json)).unwrap();
+            assert_eq!(String::from_utf8(found).unwrap(), expected);
+        }
+        assert!(render(b"x".to_vec(), Some(Format::Csv)).is_err());
+    }
 }

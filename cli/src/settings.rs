@@ -6,6 +6,7 @@ use crate::failure::{Failure, Outcome};
 use clap::Args;
 use firesteel_common::config::{Config, DEFAULT_TOML};
 use firesteel_common::error::{Error, ErrorCode, nearest};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use toml::{Table, Value};
 
@@ -39,6 +40,21 @@ impl SettingsArgs {
         defaults: &[(&str, String)],
         flags: &[(&str, Option<String>)],
     ) -> Outcome<Config> {
+        self.layers(defaults, flags)?.finish()
+    }
+
+    /// Every setting with its value and where that comes from, as `SECTION.KEY`, in the order of names.
+    ///
+    /// # Errors
+    /// `CONFIG_INVALID`, as for a process that would start with them.
+    pub fn describe(&self) -> Outcome<Vec<(String, String, String)>> {
+        let layers = self.layers(&[], &[])?;
+        let found = layers.describe();
+        layers.finish()?;
+        Ok(found)
+    }
+
+    fn layers(&self, defaults: &[(&str, String)], flags: &[(&str, Option<String>)]) -> Outcome<Layers> {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let file = match &self.config {
@@ -52,21 +68,21 @@ impl SettingsArgs {
         };
         let mut layers = Layers::defaults()?;
         for (key, value) in defaults {
-            layers.flag(&format!("{key}={value}"))?;
+            layers.flag(&format!("{key}={value}"), "the command")?;
         }
         if let Some((name, text)) = file {
             layers.file(&name, &text)?;
         }
         layers.environment(environment)?;
         for text in &self.set {
-            layers.flag(text)?;
+            layers.flag(text, "--set")?;
         }
         for (key, value) in flags {
             if let Some(value) = value {
-                layers.flag(&format!("{key}={value}"))?;
+                layers.flag(&format!("{key}={value}"), "flag")?;
             }
         }
-        layers.finish()
+        Ok(layers)
     }
 
     /// These flags again, for a child process.
@@ -78,6 +94,8 @@ impl SettingsArgs {
 
 struct Layers {
     settings: Table,
+    /// Where a value comes from, by `section.key`; what is not here is a default.
+    origins: BTreeMap<String, String>,
 }
 
 fn wrong(message: String) -> Error {
@@ -88,7 +106,7 @@ impl Layers {
     fn defaults() -> Outcome<Self> {
         let settings = toml::from_str(DEFAULT_TOML)
             .map_err(|cause| wrong(format!("the defaults are broken: {cause}")))?;
-        Ok(Self { settings })
+        Ok(Self { settings, origins: BTreeMap::new() })
     }
 
     fn file(&mut self, name: &str, text: &str) -> Outcome<()> {
@@ -98,7 +116,7 @@ impl Layers {
                 return Err(wrong(format!("in {name}: '{section}' must be a section like [worker]")).into());
             };
             for (key, value) in keys {
-                self.put(&section, &key, value).map_err(|error| error.context(format!("in {name}")))?;
+                self.put(&section, &key, value, name).map_err(|error| error.context(format!("in {name}")))?;
             }
         }
         Ok(())
@@ -113,22 +131,22 @@ impl Layers {
                 Some((section, rest.strip_prefix(&section.to_uppercase())?.strip_prefix('_')?))
             });
             if let Some((section, key)) = found {
-                self.put(section, &key.to_lowercase(), Value::String(value))
+                self.put(section, &key.to_lowercase(), Value::String(value), &name)
                     .map_err(|error| error.context(format!("in the environment variable {name}")))?;
             }
         }
         Ok(())
     }
 
-    fn flag(&mut self, text: &str) -> Outcome<()> {
+    fn flag(&mut self, text: &str, origin: &str) -> Outcome<()> {
         let parts = text.split_once('=').and_then(|(name, value)| Some((name.split_once('.')?, value)));
         let Some(((section, key), value)) = parts else {
             return Err(wrong(format!("'{text}' is not of the form SECTION.KEY=VALUE")).into());
         };
-        Ok(self.put(section, key, Value::String(value.to_owned()))?)
+        Ok(self.put(section, key, Value::String(value.to_owned()), origin)?)
     }
 
-    fn put(&mut self, section: &str, key: &str, value: Value) -> Result<(), Error> {
+    fn put(&mut self, section: &str, key: &str, value: Value, origin: &str) -> Result<(), Error> {
         let unknown = |what: &str, known: Vec<&str>| {
             let help = match nearest(what.rsplit('.').next().unwrap_or(what), known.iter().copied()) {
                 Some(near) => format!("did you mean '{near}'?"),
@@ -146,7 +164,20 @@ impl Layers {
             return Err(unknown(&format!("{section}.{key}"), keys.keys().map(String::as_str).collect()));
         };
         *place = coerce(key, place, value).map_err(|what| wrong(format!("{section}.{key}: {what}")))?;
+        self.origins.insert(format!("{section}.{key}"), origin.to_owned());
         Ok(())
+    }
+
+    fn describe(&self) -> Vec<(String, String, String)> {
+        let mut found = Vec::new();
+        for (section, keys) in &self.settings {
+            for (key, value) in keys.as_table().into_iter().flatten() {
+                let name = format!("{section}.{key}");
+                let origin = self.origins.get(&name).map_or("default", String::as_str).to_owned();
+                found.push((name, text_of(value), origin));
+            }
+        }
+        found
     }
 
     fn finish(self) -> Outcome<Config> {
@@ -155,6 +186,35 @@ impl Layers {
             .map_err(|cause: toml::de::Error| wrong(cause.message().to_owned()))?;
         check(&config)?;
         Ok(config)
+    }
+}
+
+/// Every setting of `config/default.toml` with its default and what its comment says.
+pub fn documented() -> Vec<(String, String, String)> {
+    let Ok(table) = toml::from_str::<Table>(DEFAULT_TOML) else { return Vec::new() };
+    let (mut section, mut comment, mut found) = ("", Vec::new(), Vec::new());
+    for line in DEFAULT_TOML.lines().map(str::trim) {
+        if let Some(text) = line.strip_prefix('#') {
+            comment.push(text.trim());
+        } else if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = name;
+            comment.clear();
+        } else if let Some((key, _)) = line.split_once('=') {
+            let key = key.trim();
+            let value = table.get(section).and_then(|keys| keys.get(key)).map(text_of).unwrap_or_default();
+            found.push((format!("{section}.{key}"), value, comment.join(" ")));
+            comment.clear();
+        } else {
+            comment.clear();
+        }
+    }
+    found
+}
+
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 
@@ -238,8 +298,8 @@ mod tests {
             ("FIRESTEEL_WORKERS", "9"),
         ];
         layers.environment(variables.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))).unwrap();
-        layers.flag("worker.cores=4").unwrap();
-        layers.flag("scheduler.heartbeat_ms=2s").unwrap();
+        layers.flag("worker.cores=4", "--set").unwrap();
+        layers.flag("scheduler.heartbeat_ms=2s", "--set").unwrap();
         let config = layers.finish().unwrap();
         assert_eq!((config.worker.cores, config.worker.memory), (4, 256 << 20));
         assert_eq!(config.scheduler.heartbeat_ms, 2_000);
@@ -248,7 +308,7 @@ mod tests {
     #[test]
     fn an_unknown_key_names_the_nearest_and_where_it_stands() {
         let mut layers = Layers::defaults().unwrap();
-        let text = error(layers.flag("worker.coers=1"));
+        let text = error(layers.flag("worker.coers=1", "--set"));
         assert!(text.contains("'worker.coers'") && text.contains("did you mean 'cores'?"), "{text}");
         let text = error(layers.file("my.toml", "[wroker]\ncores = 1"));
         assert!(text.contains("in my.toml") && text.contains("did you mean 'worker'?"), "{text}");
@@ -269,15 +329,47 @@ mod tests {
         assert!(number("memory", "9223372036854775807T").is_err());
         let mut layers = Layers::defaults().unwrap();
         assert!(error(layers.file("f", "[worker]\ncores = true")).contains("integer"));
-        assert!(error(layers.flag("worker")).contains("SECTION.KEY=VALUE"));
+        assert!(error(layers.flag("worker", "--set")).contains("SECTION.KEY=VALUE"));
     }
 
     #[test]
     fn what_cannot_work_is_refused() {
         for text in ["worker.cores=0", "scheduler.heartbeat_ms=1h", "shuffle.same_host=udp"] {
             let mut layers = Layers::defaults().unwrap();
-            layers.flag(text).unwrap();
+            layers.flag(text, "--set").unwrap();
             assert!(layers.finish().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn every_value_says_where_it_comes_from() {
+        let mut layers = Layers::defaults().unwrap();
+        layers.file("my.toml", "[worker]\ncores = 2\nmemory = \"256M\"").unwrap();
+        layers.environment([("FIRESTEEL_WORKER_CORES".to_owned(), "3".to_owned())].into_iter()).unwrap();
+        layers.flag("worker.max_drivers=7", "--set").unwrap();
+        let found = layers.describe();
+        let of = |key: &str| found.iter().find(|row| row.0 == key).map(|row| (&*row.1, &*row.2)).unwrap();
+        assert_eq!(of("worker.cores"), ("3", "FIRESTEEL_WORKER_CORES"));
+        assert_eq!(of("worker.memory"), ("268435456", "my.toml"));
+        assert_eq!(of("worker.max_drivers"), ("7", "--set"));
+        assert_eq!(of("shuffle.same_host"), ("map", "default"));
+    }
+
+    #[test]
+    fn every_setting_is_documented_in_the_reference() {
+        let documented = documented();
+        let all = Layers::defaults().unwrap().describe();
+        assert_eq!(documented.len(), all.len());
+        for (key, _, doc) in documented {
+            assert!(doc.ends_with('.') && doc.len() > 8, "{key}: '{doc}'");
+        }
+    }
+
+    #[test]
+    fn what_a_command_has_for_a_default_is_overridden_by_every_layer() {
+        let mut layers = Layers::defaults().unwrap();
+        layers.flag("worker.cores=9", "the command").unwrap();
+        layers.file("my.toml", "[worker]\ncores = 2").unwrap();
+        assert_eq!(layers.finish().unwrap().worker.cores, 2);
     }
 }

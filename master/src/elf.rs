@@ -34,7 +34,7 @@ type Elf = FileHeader64<LittleEndian>;
 /// # Errors
 /// `PLUGIN_INVALID` that says what was found and what is expected; `PLUGIN_ABI` for one of another ABI
 /// version; `IO` if the file cannot be read.
-pub(crate) fn read_descriptor(path: &Path) -> Result<Descriptor, Error> {
+pub fn read_descriptor(path: &Path) -> Result<Descriptor, Error> {
     let file = File::open(path).map_err(|cause| Error::io("reading a plugin", &cause))?;
     let data = ReadCache::new(BufReader::new(file));
     check_head(&data)?;

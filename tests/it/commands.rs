@@ -58,7 +58,7 @@ fn a_submission_that_is_not_waited_for_can_be_asked_about() {
     );
     assert_eq!(stdout(&firesteel(&cluster, &["result", app])).trim(), "0");
     let file = cluster.run_dir().join("result");
-    let args = ["result", app, "-o", file.to_str().unwrap()];
+    let args = ["result", app, "--output-file", file.to_str().unwrap()];
     assert!(firesteel(&cluster, &args).status.success());
     assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), "0");
     assert!(firesteel(&cluster, &["logs", "--follow", app]).status.success());

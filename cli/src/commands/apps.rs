@@ -4,31 +4,138 @@ use super::{ListFormat, print_list};
 use crate::client::{Client, ConnectArgs};
 use crate::failure::{Exit, Outcome};
 use crate::print;
-use clap::Args;
-use firesteel_common::http::AppStatus;
+use clap::{Args, ValueEnum};
+use firesteel_common::http::{AppState, AppStatus};
 
-/// Lists the applications of the cluster
+/// Lists the applications of the cluster, the latest last
 #[derive(Debug, Args)]
 pub struct AppsArgs {
+    /// Only those in this state; may be repeated
+    #[arg(long, value_enum, value_name = "STATE")]
+    state: Vec<State>,
+    /// Only those whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// Only those with this tag, NAME or NAME=VALUE
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+    /// Only those of this pool
+    #[arg(long, value_name = "POOL")]
+    queue: Option<String>,
+    /// At most this many, the latest
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+    /// Leave out this many of the latest (the next page)
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    skip: usize,
     /// How to print it
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(short = 'o', long = "output", alias = "format", value_enum, default_value_t)]
     format: ListFormat,
     #[command(flatten)]
     connect: ConnectArgs,
+}
+
+/// A state to look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum State {
+    Waiting,
+    Running,
+    Succeeded,
+    Failed,
+    Killed,
+}
+
+impl From<AppState> for State {
+    fn from(state: AppState) -> Self {
+        match state {
+            AppState::Waiting => State::Waiting,
+            AppState::Running => State::Running,
+            AppState::Succeeded => State::Succeeded,
+            AppState::Failed => State::Failed,
+            AppState::Killed => State::Killed,
+        }
+    }
 }
 
 impl AppsArgs {
     /// One row for each.
     pub fn run(self) -> Outcome<Exit> {
         let apps: Vec<AppStatus> = Client::find(&self.connect)?.get("/applications")?;
-        print_list(&apps, self.format, &["APPLICATION", "STATE", "SUBMITTED", "SECONDS", "NAME"], |app| {
+        let (page, more) = self.page(apps);
+        let header = ["APPLICATION", "STATE", "SUBMITTED", "SECONDS", "POOL", "OWNER", "NAME"];
+        let exit = print_list(&page, self.format, &header, |app| {
             vec![
                 app.app.to_string(),
                 super::status::state(app.state).into(),
                 print::utc(app.submitted_ms),
                 super::status::seconds(app).unwrap_or_default(),
+                app.pool.clone(),
+                app.owner.clone(),
                 app.name.clone(),
             ]
-        })
+        })?;
+        if more > 0 && self.format == ListFormat::Table {
+            print::talk(format!("{more} earlier ones: --skip {} shows them", self.skip + self.limit));
+        }
+        Ok(exit)
+    }
+
+    /// The page, and how many there are before it.
+    fn page(&self, mut apps: Vec<AppStatus>) -> (Vec<AppStatus>, usize) {
+        apps.retain(|app| self.wants(app));
+        apps.sort_by_key(|app| app.app);
+        apps.truncate(apps.len().saturating_sub(self.skip));
+        let more = apps.len().saturating_sub(self.limit);
+        (apps.split_off(more), more)
+    }
+
+    fn wants(&self, app: &AppStatus) -> bool {
+        let has_tag = |wanted: &String| match wanted.split_once('=') {
+            Some((name, value)) => app.tags.get(name).is_some_and(|found| found == value),
+            None => app.tags.contains_key(wanted),
+        };
+        (self.state.is_empty() || self.state.contains(&app.state.into()))
+            && self.name.as_ref().is_none_or(|text| app.name.contains(text))
+            && self.tag.as_ref().is_none_or(has_tag)
+            && self.queue.as_ref().is_none_or(|pool| app.pool == *pool)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: AppsArgs,
+    }
+
+    fn app(number: u64, state: &str) -> AppStatus {
+        serde_json::from_value(serde_json::json!({
+            "app": number, "name": format!("job {number}"), "state": state, "attempt": 0, "driver": null,
+            "submitted_ms": 0, "ended_ms": null, "error": null, "result_bytes": null,
+            "tags": {"team": "a"}, "pool": "default",
+        }))
+        .unwrap()
+    }
+
+    fn page(line: &[&str]) -> (Vec<u64>, usize) {
+        let args = Line::parse_from([&["apps"], line].concat()).args;
+        let apps = (1..=5).map(|number| app(number, if number == 2 { "failed" } else { "running" }));
+        let (apps, more) = args.page(apps.rev().collect());
+        (apps.iter().map(|app| app.app.0).collect(), more)
+    }
+
+    #[test]
+    fn the_latest_are_shown_and_the_next_page_is_before_them() {
+        assert_eq!(page(&[]), (vec![1, 2, 3, 4, 5], 0));
+        assert_eq!(page(&["--limit", "2"]), (vec![4, 5], 3));
+        assert_eq!(page(&["--limit", "2", "--skip", "2"]), (vec![2, 3], 1));
+        assert_eq!(page(&["--state", "failed"]), (vec![2], 0));
+        assert_eq!(page(&["--name", "job 3"]), (vec![3], 0));
+        assert_eq!(page(&["--tag", "team=b"]), (vec![], 0));
+        assert_eq!(page(&["--tag", "team", "--skip", "9"]), (vec![], 0));
     }
 }

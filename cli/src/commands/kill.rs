@@ -1,13 +1,19 @@
 //! `firesteel kill`: ends an application.
 
 use crate::client::{Client, ConnectArgs};
-use crate::failure::{Exit, Outcome};
+use crate::failure::{Exit, Failure, Outcome};
 use crate::print;
 use clap::Args;
+use firesteel_common::error::{Error, ErrorCode};
+use firesteel_common::http::AppState;
 use firesteel_common::id::AppId;
 
 /// Ends an application: its tasks are stopped and everything of it is freed
+///
+/// One that was killed already is fine (exit code 0); one that has ended by itself
+/// cannot be killed any more (exit code 1).
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub struct KillArgs {
     /// The application, such as app-7
     #[arg(value_name = "APPLICATION")]
@@ -19,8 +25,26 @@ pub struct KillArgs {
 impl KillArgs {
     /// Asks for it; the end itself follows.
     pub fn run(self) -> Outcome<Exit> {
-        Client::find(&self.connect)?.command(&format!("/applications/{}/kill", self.app))?;
-        print::talk(format!("{} is being killed", self.app));
-        Ok(Exit::Done)
+        end(&self.connect, self.app)
     }
+}
+
+/// Ends an application, or says that it has ended.
+pub fn end(connect: &ConnectArgs, app: AppId) -> Outcome<Exit> {
+    let client = Client::find(connect)?;
+    let before = super::status::get(&client, app, 0)?;
+    match before.state {
+        AppState::Killed => print::talk(format!("{app} was killed already")),
+        AppState::Succeeded | AppState::Failed => {
+            let how = super::status::state(before.state);
+            let message = format!("{app} has ended already ({how}), so it cannot be killed");
+            return Err(Failure::application(Error::new(ErrorCode::Conflict, message))
+                .with_help(format!("`firesteel result {app}` prints what it has left")));
+        }
+        AppState::Waiting | AppState::Running => {
+            client.command(&format!("/applications/{app}/kill"))?;
+            print::talk(format!("{app} is being killed"));
+        }
+    }
+    Ok(Exit::Done)
 }

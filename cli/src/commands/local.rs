@@ -71,6 +71,8 @@ impl LocalArgs {
         let machine = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let share = u32::try_from(machine).unwrap_or(1).div_euclid(self.workers).max(1);
         let config = self.settings.load_over(&[("worker.cores", share.to_string())], &self.flags())?;
+        check_address("master.http", &config.master.http)?;
+        check_address("master.listen", &config.master.listen)?;
         let dir = match &self.run_dir {
             Some(dir) => dir.clone(),
             None => run_dir::default_local_dir()?,
@@ -145,6 +147,18 @@ impl LocalArgs {
         }
         Ok(addresses)
     }
+}
+
+/// What a child would refuse is refused here, once and as a wrong setting.
+fn check_address(key: &str, text: &str) -> Outcome<()> {
+    let is_address =
+        text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if is_address {
+        return Ok(());
+    }
+    Err(Error::new(ErrorCode::ConfigInvalid, format!("{key}: '{text}' is not an address"))
+        .with_help("write HOST:PORT, such as 127.0.0.1:7070; port 0 takes a free one")
+        .into())
 }
 
 /// Two clusters never share a directory.

@@ -2,8 +2,13 @@
 
 mod admin;
 mod apps;
+mod completions;
+mod config;
+mod doctor;
 mod driver;
+mod events;
 mod executor;
+mod explain;
 mod kill;
 mod local;
 mod logs;
@@ -12,6 +17,7 @@ mod plugins;
 mod result;
 mod status;
 mod submit;
+mod tokens;
 mod worker;
 mod workers;
 
@@ -26,6 +32,8 @@ Exit codes:
   3    no master there, or it does not answer
   4    the master refused the request
   5    this machine failed (a file, a process, a socket)
+  101  the plugin has no such entry point
+  124  the application ran longer than it may (--timeout)
   130  stopped with Ctrl-C
 
 Data goes to standard output, everything else to standard error.
@@ -35,7 +43,7 @@ FIRESTEEL_LOG filters the log of a process (info, debug, firesteel_master=debug)
 ///
 /// `firesteel local` starts a cluster on this machine; `firesteel submit` runs something on it.
 #[derive(Debug, Parser)]
-#[command(name = "firesteel", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "firesteel", version, propagate_version = true, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -57,6 +65,12 @@ pub enum Command {
     Apps(apps::AppsArgs),
     Workers(workers::WorkersArgs),
     Plugins(plugins::PluginsArgs),
+    Events(events::EventsArgs),
+    Tokens(tokens::TokensArgs),
+    Config(config::ConfigArgs),
+    Doctor(doctor::DoctorArgs),
+    Explain(explain::ExplainArgs),
+    Completions(completions::CompletionsArgs),
     Master(master::MasterArgs),
     Worker(worker::WorkerArgs),
     /// What an operator does beside running the cluster
@@ -88,6 +102,12 @@ impl Command {
             Command::Apps(args) => args.run(),
             Command::Workers(args) => args.run(),
             Command::Plugins(args) => args.run(),
+            Command::Events(args) => args.run(),
+            Command::Tokens(args) => args.run(),
+            Command::Config(args) => args.run(),
+            Command::Doctor(args) => args.run(),
+            Command::Explain(args) => args.run(),
+            Command::Completions(args) => args.run(),
             Command::Master(args) => args.run(),
             Command::Worker(args) => args.run(),
             Command::Admin(command) => command.run(),

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 /// Flags of every command that prints a result.
 #[derive(Clone, Debug, Default, Args)]
 pub struct OutputArgs {
-    /// How to print the rows of a query
-    #[arg(long, value_enum)]
+    /// How to print the result: table, csv and raw are for rows of a query
+    #[arg(short = 'o', long = "output", alias = "format", value_enum)]
     pub format: Option<rows::Format>,
     /// Write the result to a file instead
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(long = "output-file", value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
 

@@ -18,7 +18,7 @@ pub struct StatusArgs {
     #[arg(long)]
     wait: bool,
     /// How to print it
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(short = 'o', long = "output", alias = "format", value_enum, default_value_t)]
     format: ListFormat,
     #[command(flatten)]
     connect: ConnectArgs,
@@ -31,11 +31,21 @@ impl StatusArgs {
         let status = if self.wait { ended(&client, self.app)? } else { get(&client, self.app, 0)? };
         match self.format {
             ListFormat::Json => print_json(&status)?,
-            ListFormat::Table => print::data(print::safe(&describe(&status)).as_bytes())?,
+            ListFormat::Table => print_one(&status)?,
         }
         let failed = matches!(status.state, AppState::Failed | AppState::Killed);
         Ok(if self.wait && failed { Exit::ApplicationFailed } else { Exit::Done })
     }
+}
+
+/// What `submit --status` shows.
+pub fn show(connect: &ConnectArgs, app: AppId) -> Outcome<Exit> {
+    print_one(&get(&Client::find(connect)?, app, 0)?)?;
+    Ok(Exit::Done)
+}
+
+fn print_one(status: &AppStatus) -> Outcome<()> {
+    print::data(print::safe(&describe(status)).as_bytes())
 }
 
 /// The status, at once or when the application has ended, at most `wait_ms` later.
@@ -77,6 +87,15 @@ fn describe(app: &AppStatus) -> String {
     field("application", &app.app.to_string());
     field("name", &app.name);
     field("state", state(app.state));
+    if !app.owner.is_empty() {
+        field("owner", &app.owner);
+    }
+    if !app.pool.is_empty() {
+        field("pool", &app.pool);
+    }
+    for (name, value) in &app.tags {
+        field("tag", &format!("{name}={value}"));
+    }
     field("attempt", &app.attempt.to_string());
     match app.driver {
         Some(worker) => field("driver", &format!("on {worker}")),

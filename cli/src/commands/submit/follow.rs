@@ -1,17 +1,18 @@
-//! What an application prints and how far it is, on stderr while it runs.
+//! What an application prints and how far it is, on stderr while it runs: lines, and a status line where the
+//! screen has one.
 //!
 //! Two threads ask the master for the log and for the event log, each waiting there for news. They are told
 //! when the application has ended, and then get a moment for the last lines.
 
+use super::progress::Progress;
+use super::screen::Screen;
 use crate::client::{Client, WAIT_MS};
 use crate::failure::{Failure, Outcome};
 use crate::print;
 use crossbeam::channel::{Receiver, bounded};
-use firesteel_common::event::{AppEvent, LoggedEvent, StartCause};
-use firesteel_common::id::{AppId, StageId};
-use std::collections::BTreeMap;
+use firesteel_common::event::{AppEvent, LoggedEvent};
+use firesteel_common::id::AppId;
 use std::convert::Infallible;
-use std::io::Write;
 use std::time::Duration;
 
 /// How long the last lines are waited for when the application has ended.
@@ -23,12 +24,13 @@ pub struct Follower {
 }
 
 /// Starts to follow an application.
-pub fn start(client: &Client, app: AppId) -> Outcome<Follower> {
+pub fn start(client: &Client, app: AppId, screen: &Screen) -> Outcome<Follower> {
     let (log, ended) = bounded(0);
     let (progress, client_of_log) = (log.clone(), client.clone());
+    let (screen, screen_of_log) = (screen.clone(), screen.clone());
     spawn("log", move || {
         let mut print = |text: &str| {
-            let _ = std::io::stderr().write_all(text.as_bytes());
+            screen_of_log.write(text);
             Ok(())
         };
         // A log that cannot be read does not matter to the application; its end is reported elsewhere.
@@ -37,7 +39,7 @@ pub fn start(client: &Client, app: AppId) -> Outcome<Follower> {
     })?;
     let client = client.clone();
     spawn("progress", move || {
-        let _ = follow_events(client, app);
+        let _ = follow_events(client, app, &screen);
         drop(progress);
     })?;
     Ok(Follower { ended })
@@ -56,8 +58,11 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Outcome<()> {
 }
 
 /// Prints a line for each stage that ends and each loss, until the application has ended.
-fn follow_events(mut client: Client, app: AppId) -> Outcome<()> {
+fn follow_events(mut client: Client, app: AppId, screen: &Screen) -> Outcome<()> {
     let mut progress = Progress::default();
+    if screen.is_live() {
+        screen.status(format!("[{app}] waits for its driver"));
+    }
     let mut from = 0;
     loop {
         let path = format!("/applications/{app}/events?from={from}&wait_ms={WAIT_MS}");
@@ -68,66 +73,14 @@ fn follow_events(mut client: Client, app: AppId) -> Outcome<()> {
             let Ok(logged) = serde_json::from_slice::<LoggedEvent>(line) else { continue };
             let ended = matches!(logged.event, AppEvent::AppEnded { .. });
             if let Some(text) = progress.line(logged.event) {
-                print::talk(format!("[{app}] {}", print::safe(&text)));
+                screen.line(&format!("[{app}] {}", print::safe(&text)));
             }
             if ended {
                 return Ok(());
             }
         }
-    }
-}
-
-/// What the lines are made from.
-#[derive(Default)]
-struct Progress {
-    stages: BTreeMap<StageId, (String, u32)>,
-    again: u32,
-}
-
-impl Progress {
-    /// What to say about an event; mostly nothing.
-    fn line(&mut self, event: AppEvent) -> Option<String> {
-        match event {
-            AppEvent::StageAdded { stage, name, tasks, .. } => {
-                self.stages.insert(stage, (name, tasks));
-                None
-            }
-            AppEvent::StageFinished { stage } => {
-                let (name, tasks) = self.stages.get(&stage)?;
-                let again = std::mem::take(&mut self.again);
-                let again = if again > 0 { format!(", {again} run again") } else { String::new() };
-                Some(format!("{stage} done: {name}, {tasks} tasks{again}"))
-            }
-            AppEvent::TaskStarted { cause, .. } => {
-                self.again += u32::from(cause != StartCause::First);
-                None
-            }
-            AppEvent::TaskFailed { task, error } => Some(format!("{task} failed: {error}")),
-            AppEvent::ExecutorLost { worker, reason } => Some(format!("executor on {worker} lost: {reason}")),
-            AppEvent::WorkerLost { worker, .. } => Some(format!("{worker} lost")),
-            AppEvent::AppStarted { worker: Some(worker), .. } => Some(format!("driver on {worker}")),
-            _ => None,
+        if screen.is_live() {
+            screen.status(format!("[{app}] {}", print::safe(&progress.bar())));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use firesteel_common::id::{TaskId, WorkerId};
-
-    #[test]
-    fn a_finished_stage_says_how_many_tasks_ran_again() {
-        let mut progress = Progress::default();
-        let stage = StageId(0);
-        let name = "word count".to_owned();
-        assert_eq!(progress.line(AppEvent::StageAdded { stage, name, tasks: 4, inputs: vec![] }), None);
-        for cause in [StartCause::First, StartCause::Lost] {
-            let worker = WorkerId(1);
-            let task = TaskId { app: Default::default(), stage, partition: 0, attempt: 0 };
-            assert_eq!(progress.line(AppEvent::TaskStarted { task, worker, cause }), None);
-        }
-        let line = progress.line(AppEvent::StageFinished { stage }).unwrap();
-        assert_eq!(line, "stage-0 done: word count, 4 tasks, 1 run again");
     }
 }

@@ -1,6 +1,6 @@
 //! A submission made from flags, and sent: the plugin travels only if the master does not have it yet.
 
-use super::SubmitArgs;
+use super::{Plan, SubmitArgs, conf};
 use crate::client::Client;
 use crate::failure::{Exit, Failure, Outcome};
 use firesteel_common::error::{Error, ErrorCode};
@@ -21,21 +21,33 @@ pub struct Plugin {
 }
 
 /// What to submit.
-pub fn build(args: &SubmitArgs) -> Outcome<(SubmitRequest, Option<Plugin>)> {
+pub fn build(args: &SubmitArgs, plan: &Plan) -> Outcome<(SubmitRequest, Option<Plugin>)> {
     let plugin = args.plugin.as_deref().map(read_plugin).transpose()?;
     let request = SubmitRequest {
-        name: args.name.clone().unwrap_or_default(),
+        name: plan.conf.get(conf::NAME).unwrap_or_default().to_owned(),
         plugin: plugin.as_ref().map(|plugin| plugin.hash),
         entry: args.entry.clone().unwrap_or_default(),
         args: pairs(&args.args, "ARG=VALUE")?,
         sql: args.sql.as_deref().map(read_sql).transpose()?,
         tables: tables(&args.table)?,
-        conf: BTreeMap::new(),
-        tags: BTreeMap::new(),
-        deploy_mode: args.deploy_mode.into(),
-        idempotency_key: args.idempotency_key.clone(),
+        conf: plan.conf.conf(),
+        tags: pairs(&args.tag, "--tag KEY=VALUE")?,
+        deploy_mode: plan.deploy.into(),
+        idempotency_key: args.idempotency_key.as_deref().map(key).transpose()?,
     };
     Ok((request, plugin))
+}
+
+/// The longest idempotency key, in characters.
+const KEY_LEN_MAX: usize = 64;
+
+fn key(text: &str) -> Outcome<String> {
+    let len = text.chars().count();
+    if len == 0 || len > KEY_LEN_MAX {
+        let message = format!("an idempotency key has 1 to {KEY_LEN_MAX} characters, this one has {len}");
+        return Err(Failure::usage(message));
+    }
+    Ok(text.to_owned())
 }
 
 /// Sends it; uploads the plugin when the master says that it does not know it.
