@@ -193,6 +193,7 @@ impl Layers {
 pub fn documented() -> Vec<(String, String, String)> {
     let Ok(table) = toml::from_str::<Table>(DEFAULT_TOML) else { return Vec::new() };
     let (mut section, mut comment, mut found) = ("", Vec::new(), Vec::new());
+    let mut doc = String::new();
     for line in DEFAULT_TOML.lines().map(str::trim) {
         if let Some(text) = line.strip_prefix('#') {
             comment.push(text.trim());
@@ -202,8 +203,11 @@ pub fn documented() -> Vec<(String, String, String)> {
         } else if let Some((key, _)) = line.split_once('=') {
             let key = key.trim();
             let value = table.get(section).and_then(|keys| keys.get(key)).map(text_of).unwrap_or_default();
-            found.push((format!("{section}.{key}"), value, comment.join(" ")));
-            comment.clear();
+            // Keys that stand together share the comment above them.
+            if !comment.is_empty() {
+                doc = std::mem::take(&mut comment).join(" ");
+            }
+            found.push((format!("{section}.{key}"), value, doc.clone()));
         } else {
             comment.clear();
         }

@@ -22,7 +22,6 @@ mod pending;
 mod program;
 mod run;
 
-pub use options::{AUTHORITY_FILE, MasterOptions, MasterState, read_state, read_token};
 pub use elf::read_descriptor;
-pub use options::{MasterOptions, MasterState, read_state, read_token};
+pub use options::{AUTHORITY_FILE, MasterOptions, MasterState, read_state, read_token};
 pub use run::run_master;

@@ -77,7 +77,7 @@ fn each_kind_of_failure_has_its_exit_code() {
         (2, &["submit"], "PLUGIN.so"),
         (2, &["submit", "/no/such.so"], "cargo build"),
         (2, &["submit", plugin, "top"], "ARG=VALUE"),
-        (4, &["submit", plugin, "--entry", "wordcuont"], "wordcount"),
+        (101, &["submit", plugin, "--entry", "wordcuont"], "wordcount"),
         (4, &["submit", plugin, "--entry", "wordcount", "inptu=x"], "BAD_ARGUMENT"),
         (1, &["submit", plugin, "--entry", "wordcount", "input=/no/such/text"], "INPUT_NOT_READABLE"),
         (4, &["status", "app-99"], "NOT_FOUND"),
