@@ -6,6 +6,9 @@ use crate::failure::{Failure, Outcome};
 use clap::Args;
 use std::path::PathBuf;
 
+/// Keys and values.
+type Pairs = Vec<(String, String)>;
+
 /// The flags.
 #[derive(Clone, Debug, Default, Args)]
 pub struct SparkArgs {
@@ -125,7 +128,7 @@ impl SparkArgs {
     ///
     /// # Errors
     /// Misuse, for a flag that cannot be honoured.
-    pub fn pairs(&self) -> Outcome<(Vec<(String, String)>, Vec<String>)> {
+    fn pairs(&self) -> Outcome<(Pairs, Vec<String>)> {
         if let Some((flag, why)) = self.foreign.refused() {
             return Err(Failure::usage(format!("{flag} is not supported: {why}")));
         }
