@@ -8,6 +8,7 @@ mod commands;
 mod faults;
 mod http;
 mod local;
+mod netns;
 #[path = "../../sql/tests/it/queries.rs"]
 mod queries;
 mod sql;
