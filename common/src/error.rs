@@ -45,6 +45,8 @@ error_codes! {
     BadArgument = "BAD_ARGUMENT", User;
     /// A token that is missing or wrong.
     Unauthenticated = "UNAUTHENTICATED", User;
+    /// A token that is right, but does not allow what is asked for.
+    PermissionDenied = "PERMISSION_DENIED", User;
     /// Something that is asked for by name and does not exist.
     NotFound = "NOT_FOUND", User;
     /// A request that contradicts what was said before (an idempotency key with another content).

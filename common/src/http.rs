@@ -236,3 +236,44 @@ pub struct ErrorBody {
     /// The error.
     pub error: Error,
 }
+
+/// An entry of `GET /tokens`: a token without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenInfo {
+    /// Its name, which is that of its holder, too.
+    pub name: String,
+    /// What its holder may do.
+    pub role: Role,
+    /// When it was made, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// When it was used last, in milliseconds since 1970, since the master started.
+    pub last_used_ms: Option<u64>,
+}
+
+/// `POST /tokens`: the token to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenCreate {
+    /// A name that no other token has.
+    pub name: String,
+    /// What its holder may do.
+    pub role: Role,
+}
+
+/// The answer to `POST /tokens`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenCreated {
+    /// What it is.
+    pub info: TokenInfo,
+    /// The token itself. It is told this once; the master keeps its hash.
+    pub token: String,
+}
+
+/// `GET /whoami`: who the holder of a token is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The name of the token; empty for the cluster's own.
+    pub name: String,
+    /// What its holder may do.
+    pub role: Role,
+}

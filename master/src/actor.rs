@@ -8,8 +8,8 @@ use crate::clock::Clock;
 use crate::effects::World;
 use crate::pending::{RecordId, Retry};
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
-use firesteel_common::http::WorkerInfo;
-use firesteel_common::id::AppAttemptId;
+use firesteel_common::http::{AppProgress, WorkerInfo};
+use firesteel_common::id::{AppAttemptId, AppId};
 use firesteel_common::protocol::driver::{FromDriver, ToDriver};
 use firesteel_common::protocol::worker::ToWorker;
 use firesteel_net::link::Link;
@@ -65,6 +65,13 @@ pub(crate) struct CloseLinks;
 
 impl Message for CloseLinks {
     type Result = usize;
+}
+
+/// Asks how far an application is.
+pub(crate) struct Progress(pub AppId);
+
+impl Message for Progress {
+    type Result = Option<AppProgress>;
 }
 
 /// Asks how many workers are connected.
@@ -166,6 +173,14 @@ impl Handler<CloseLinks> for Master {
         let connected = self.world.connected_workers();
         self.world.close_links();
         connected
+    }
+}
+
+impl Handler<Progress> for Master {
+    type Result = Option<AppProgress>;
+
+    fn handle(&mut self, Progress(app): Progress, _: &mut Self::Context) -> Self::Result {
+        self.scheduler.progress(app)
     }
 }
 

@@ -70,7 +70,7 @@ impl Board {
             board.add_plugin(plugin.clone());
         }
         for app in &recovered.apps {
-            board.add_app(app.app, &app.request, app.submitted_ms, app.attempt);
+            board.add_app(app.app, &app.request, &app.owner, app.submitted_ms, app.attempt);
             if let Some(outcome) = &app.outcome {
                 board.end_app(app.app, outcome);
             }
@@ -79,7 +79,14 @@ impl Board {
     }
 
     /// An application was accepted.
-    pub(crate) fn add_app(&self, app: AppId, request: &SubmitRequest, submitted_ms: u64, attempt: u32) {
+    pub(crate) fn add_app(
+        &self,
+        app: AppId,
+        request: &SubmitRequest,
+        owner: &str,
+        submitted_ms: u64,
+        attempt: u32,
+    ) {
         let status = AppStatus {
             app,
             name: request.name.clone(),
@@ -90,7 +97,7 @@ impl Board {
             ended_ms: None,
             error: None,
             result_bytes: None,
-            owner: String::new(),
+            owner: owner.to_owned(),
             pool: AppOptions::from_conf(&request.conf).unwrap_or_default().pool,
             tags: request.tags.clone(),
         };
@@ -242,7 +249,7 @@ mod tests {
     fn only_a_driver_of_the_highest_attempt_makes_its_application_run() {
         let board = Board::default();
         let attempt = |attempt| AppAttemptId { app: AppId(1), attempt };
-        board.add_app(AppId(1), &serde_json::from_str("{}").unwrap(), 5, 1);
+        board.add_app(AppId(1), &serde_json::from_str("{}").unwrap(), "", 5, 1);
         board.driver_attached(attempt(1));
         let seen = || board.app(AppId(1)).map(|app| (app.state, app.attempt)).unwrap();
         assert_eq!((seen(), board.waiting()), ((AppState::Running, 1), 0));

@@ -4,12 +4,14 @@
 //! anew); a record that finds the journal's queue full waits here, in order.
 
 use crate::actor::{Fact, Master};
+use crate::audit::Audit;
 use crate::board::Board;
 use crate::clock::wall_ms;
 use crate::events::EventLogs;
 use crate::journal::{Journal, Outcome, Record};
 use crate::logs::Logs;
 use crate::pending::{PendingRecords, RecordId, Retry};
+use crate::tokens::Tokens;
 use actix::Addr;
 use firesteel_common::http::DeployMode;
 use firesteel_common::id::{AppAttemptId, WorkerId};
@@ -34,6 +36,10 @@ pub(crate) struct Shared {
     pub events: EventLogs,
     /// Told when a worker comes or goes.
     pub workers_changed: Arc<Notify>,
+    /// Who may ask for what.
+    pub tokens: Arc<Tokens>,
+    /// Who did what, and who was refused.
+    pub audit: Arc<Audit>,
 }
 
 /// The links, and everything that effects are performed on.

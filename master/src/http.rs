@@ -4,13 +4,16 @@
 //! client becomes a path: every id in a path is a parsed type.
 
 mod applications;
+mod audit;
 mod auth;
 mod failure;
 mod health;
 mod intake;
 mod output;
 mod plugins;
+mod routes;
 mod submit;
+mod tokens;
 mod workers;
 
 use crate::actor::Master;
@@ -21,9 +24,9 @@ use actix_web::error::QueryPayloadError;
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::web::{self, Data, QueryConfig};
 use actix_web::{App, HttpRequest, HttpServer};
-use auth::Token;
 use failure::Failure;
 use firesteel_common::config::MasterConfig;
+use firesteel_common::http::Role;
 use firesteel_common::{Error, ErrorCode};
 use firesteel_net::{Key, Transport, Trust};
 use std::net::TcpListener;
@@ -47,6 +50,14 @@ const SHUTDOWN_SECONDS: u64 = 2;
 const UPLOADS: usize = 4;
 /// The longest wait that a client can ask for, in milliseconds.
 const WAIT_MS_MAX: u64 = 60_000;
+
+/// Every route of the daemon that needs a token: its method, its path (with `{…}` for what varies), and the role
+/// that the token must have at least.
+pub fn route_table() -> Vec<(String, String, Role)> {
+    let row =
+        |entry: &routes::Entry| (entry.method.to_uppercase(), format!("{PREFIX}{}", entry.path), entry.role);
+    routes::TABLE.iter().map(row).collect()
+}
 
 /// What handlers look at.
 pub(crate) struct Daemon {
@@ -83,24 +94,21 @@ impl Daemon {
     }
 }
 
-/// Starts the daemon on a listening socket. `token` is what every request must bear.
+/// Starts the daemon on a listening socket.
 ///
 /// # Errors
 /// `IO` if the socket cannot be used.
-pub(crate) fn start(
-    listener: TcpListener,
-    transport: &Transport,
-    daemon: Daemon,
-    token: &str,
-) -> Result<Server, Error> {
+pub(crate) fn start(listener: TcpListener, transport: &Transport, daemon: Daemon) -> Result<Server, Error> {
     let hosts = Data::new(auth::Hosts(daemon.config.hosts.clone()));
     let scheme = if transport.certificates().is_some() { "https" } else { "http" };
+    let tokens = Data::from(daemon.shared.tokens.clone());
+    let audit = Data::from(daemon.shared.audit.clone());
     let daemon = Data::new(daemon);
-    let token = Data::new(Token::new(token));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(daemon.clone())
-            .app_data(token.clone())
+            .app_data(tokens.clone())
+            .app_data(audit.clone())
             .app_data(hosts.clone())
             .app_data(Data::new(auth::Scheme(scheme)))
             .app_data(QueryConfig::default().error_handler(bad_query))
@@ -132,19 +140,7 @@ pub(crate) fn start(
 }
 
 fn routes(config: &mut web::ServiceConfig) {
-    config
-        .route("/plugins", web::get().to(plugins::list))
-        .route("/plugins", web::post().to(plugins::upload))
-        .route("/plugins/{hash}", web::get().to(plugins::get))
-        .route("/applications", web::get().to(applications::list))
-        .route("/applications", web::post().to(submit::submit))
-        .route("/applications/{app}", web::get().to(applications::get))
-        .route("/applications/{app}/kill", web::post().to(applications::kill))
-        .route("/applications/{app}/result", web::get().to(output::result))
-        .route("/applications/{app}/logs", web::get().to(output::logs))
-        .route("/applications/{app}/events", web::get().to(output::events))
-        .route("/workers", web::get().to(workers::list))
-        .configure(health::routes);
+    config.configure(routes::add).configure(health::routes);
 }
 
 async fn no_such_route(request: HttpRequest) -> Result<String, Failure> {

@@ -11,6 +11,7 @@ mod tests;
 
 pub(crate) use store::Recovered;
 
+use crate::tokens::StoredToken;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use firesteel_common::http::{PluginInfo, SubmitRequest};
 use firesteel_common::id::{AppAttemptId, AppId};
@@ -47,6 +48,10 @@ pub(crate) enum Record {
     Outcome(Outcome, Ack<StoredOutcome>),
     /// Somebody wants an application to end.
     Kill(AppId, String, Ack<()>),
+    /// A token was made.
+    Token(StoredToken, Ack<()>),
+    /// The token of this name counts no longer.
+    TokenRevoked(String, Ack<()>),
 }
 
 /// A submission as the daemon has checked it.
@@ -54,6 +59,8 @@ pub(crate) enum Record {
 pub(crate) struct Submission {
     /// What was asked for, with the entry point's full name and the application's name filled in.
     pub request: SubmitRequest,
+    /// The name of the token that it was sent with; empty for the cluster's own.
+    pub owner: String,
     /// SHA-256 of what was asked for, as it was asked.
     pub fingerprint: [u8; 32],
     /// When, in milliseconds since 1970.

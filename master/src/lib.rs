@@ -6,6 +6,7 @@
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "tests"))]
 
 mod actor;
+mod audit;
 mod board;
 mod clock;
 mod control;
@@ -21,7 +22,9 @@ mod parent;
 mod pending;
 mod program;
 mod run;
+mod tokens;
 
 pub use elf::read_descriptor;
+pub use http::route_table;
 pub use options::{AUTHORITY_FILE, MasterOptions, MasterState, read_state, read_token};
 pub use run::run_master;

@@ -1,6 +1,7 @@
 //! The life of a master process: start in order, wait for a signal, stop in order.
 
 use crate::actor::{CloseLinks, ConnectedWorkers, Master};
+use crate::audit::Audit;
 use crate::board::Board;
 use crate::control::Control;
 use crate::effects::{Shared, World};
@@ -12,6 +13,7 @@ use crate::logs::Logs;
 use crate::options::{AUTHORITY_FILE, MasterOptions, MasterState, SECRET_FILE, STATE_FILE, TOKEN_FILE};
 use crate::parent;
 use crate::program::app_submission;
+use crate::tokens::Tokens;
 use actix::Addr;
 use actix_web::rt::signal::unix::{Signal, SignalKind, signal};
 use firesteel_common::config::Config;
@@ -112,6 +114,8 @@ impl Running {
             logs: Arc::new(Logs::new(config.master.log_bytes_max)),
             events: EventLogs::start(run_dir)?,
             workers_changed: Arc::new(Notify::new()),
+            tokens: Arc::new(Tokens::new(&token, std::mem::take(&mut recovered.tokens))),
+            audit: Arc::new(Audit::start(run_dir)?),
         };
         let scheduler = Scheduler::new(config.scheduler, epoch);
         let actor = Master::start(scheduler, World::new(shared.clone()), first_events(recovered));
@@ -133,7 +137,7 @@ impl Running {
             run_dir.to_owned(),
             config.master,
         );
-        let server = http::start(http, &transport, daemon, &token)?;
+        let server = http::start(http, &transport, daemon)?;
         let state = MasterState {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -169,6 +173,7 @@ impl Running {
             tracing::error!(%error, "the master's actor is gone");
         }
         self.shared.journal.stop();
+        self.shared.audit.stop();
         self.shared.events.stop();
         ended.and(removed.map_err(|cause| Error::io("removing the state file", &cause)))
     }

@@ -25,6 +25,19 @@ impl Run {
         stage.targeted_by.iter().all(|job| left(job).unwrap_or(0) == 0)
     }
 
+    /// How many tasks of a stage are complete.
+    pub fn finished_tasks(&self, stage: &Stage) -> u32 {
+        if stage.is_map {
+            return (stage.tasks.len() as u32).saturating_sub(stage.missing);
+        }
+        let delivered =
+            |job: &JobId| self.jobs.get(job)?.targets.get(&stage.id).map(|wanted| wanted.delivered);
+        let most = stage.targeted_by.iter().filter_map(delivered).max();
+        // Nobody wants more of it: what was started has ended.
+        let started = || stage.tasks.iter().filter(|task| task.next > self.first_attempt).count() as u32;
+        most.unwrap_or_else(started)
+    }
+
     /// Whether a task of a stage is wanted and not there.
     pub fn is_wanted(&self, stage: &Stage, partition: u32) -> bool {
         if stage.is_map {

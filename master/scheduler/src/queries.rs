@@ -2,7 +2,7 @@
 
 use crate::Scheduler;
 use crate::app::{App, Phase};
-use firesteel_common::http::AppState;
+use firesteel_common::http::{AppProgress, AppState, StageProgress};
 use firesteel_common::id::{AppAttemptId, AppId, WorkerId};
 use firesteel_common::sandbox::Sandbox;
 
@@ -66,6 +66,23 @@ impl Scheduler {
     /// One application; `None` if it is unknown or has ended.
     pub fn app(&self, app: AppId) -> Option<AppView> {
         self.apps.get(&app).map(view)
+    }
+
+    /// How far the stages of an application's present driver attempt are; `None` if it is unknown or has ended.
+    pub fn progress(&self, app: AppId) -> Option<AppProgress> {
+        let run = &self.apps.get(&app)?.run;
+        let stages = run.stages.values().map(|stage| StageProgress {
+            stage: stage.id,
+            name: stage.code.name.clone(),
+            inputs: stage.inputs.iter().map(|input| input.stage).collect(),
+            tasks: stage.tasks.len() as u32,
+            running: stage.running,
+            finished: run.finished_tasks(stage),
+            failed: stage.failed,
+            records: stage.records,
+            bytes: stage.bytes,
+        });
+        Some(AppProgress { stages: stages.collect() })
     }
 
     /// Whether this is the attempt at an application's driver that may talk to the master.

@@ -45,6 +45,10 @@ impl Run {
         match outcome {
             TaskOutcome::MapOutput(_) | TaskOutcome::Result(_) => {
                 cx.counters.finished += 1;
+                if let Some(stage) = self.stages.get_mut(&task.stage) {
+                    stage.records += metrics.input_records + metrics.read_records;
+                    stage.bytes += metrics.input_bytes + metrics.local_read_bytes + metrics.remote_read_bytes;
+                }
                 cx.log(self.app, AppEvent::TaskFinished { task, metrics });
                 match outcome {
                     TaskOutcome::MapOutput(status) => {
@@ -237,6 +241,7 @@ impl Run {
     pub fn task_failed(&mut self, cx: &mut Cluster, task: TaskId, error: Error) {
         cx.log(self.app, AppEvent::TaskFailed { task, error: error.clone() });
         let Some(state) = self.stages.get_mut(&task.stage) else { return };
+        state.failed += 1;
         let trouble = state.tasks[task.partition as usize].trouble();
         trouble.failures += 1;
         let failures = trouble.failures;
@@ -289,6 +294,9 @@ impl Run {
             cx.log(self.app, AppEvent::TaskLost { task: *task, reason: LossReason::ExecutorDied });
         }
         for task in lost {
+            if let Some(stage) = self.stages.get_mut(&task.stage) {
+                stage.failed += 1;
+            }
             if stopped {
                 self.repeat(cx, task, StartCause::Lost);
                 continue;

@@ -128,6 +128,12 @@ pub(crate) struct Stage {
     pub result_holders: BTreeSet<WorkerId>,
     /// Whether the driver refers to it no longer.
     pub released: bool,
+    /// Attempts that failed or were lost.
+    pub failed: u32,
+    /// Records that its finished attempts have read.
+    pub records: u64,
+    /// Bytes that its finished attempts have read.
+    pub bytes: u64,
 }
 
 impl Stage {
@@ -181,6 +187,9 @@ impl Stage {
             waiters: BTreeSet::new(),
             result_holders: BTreeSet::new(),
             released: false,
+            failed: 0,
+            records: 0,
+            bytes: 0,
         }
     }
 

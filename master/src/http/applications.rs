@@ -1,14 +1,17 @@
 //! Applications: how they are, and their end on request.
 
 use super::failure::Failure;
+use super::routes::not_owner;
+use super::tokens::source;
 use super::workers::stopping;
 use super::{Daemon, deadline, parse_id};
-use crate::actor::Fact;
+use crate::actor::{Fact, Progress};
 use crate::board::no_such_app;
 use crate::journal::Record;
+use crate::tokens::Principal;
 use actix_web::web::{Data, Json, Path, Query};
-use actix_web::{HttpResponse, Responder};
-use firesteel_common::http::AppStatus;
+use actix_web::{HttpRequest, HttpResponse, Responder};
+use firesteel_common::http::{AppProgress, AppStatus};
 use firesteel_common::id::AppId;
 use firesteel_scheduler::event::Event;
 use serde::Deserialize;
@@ -57,10 +60,29 @@ pub(super) async fn get(
     }
 }
 
+/// `GET /applications/{app}/progress`: how far the stages of the running driver attempt are; none after the
+/// end.
+pub(super) async fn progress(daemon: Data<Daemon>, app: Path<String>) -> Result<Json<AppProgress>, Failure> {
+    let app: AppId = parse_id(&app)?;
+    daemon.shared.board.app(app).ok_or_else(|| no_such_app(app))?;
+    Ok(Json(daemon.actor.send(Progress(app)).await.map_err(|_| stopping())?.unwrap_or_default()))
+}
+
 /// `POST /applications/{app}/kill`: 202 when the wish is durable, 200 if the application has ended already.
-pub(super) async fn kill(daemon: Data<Daemon>, app: Path<String>) -> Result<impl Responder, Failure> {
+pub(super) async fn kill(
+    daemon: Data<Daemon>,
+    principal: Principal,
+    http: HttpRequest,
+    app: Path<String>,
+) -> Result<impl Responder, Failure> {
     let app: AppId = parse_id(&app)?;
     let status = daemon.shared.board.app(app).ok_or_else(|| no_such_app(app))?;
+    if !principal.owns(&status.owner) {
+        let error = not_owner(&principal, app);
+        let (who, from) = (principal.shown(), source(&http));
+        daemon.shared.audit.refused(who, &from, "kill", &app.to_string(), error.code.as_str());
+        return Err(error.into());
+    }
     if status.state.is_final() {
         return Ok(HttpResponse::Ok().json(status));
     }
@@ -79,5 +101,6 @@ pub(super) async fn kill(daemon: Data<Daemon>, app: Path<String>) -> Result<impl
         }),
     ))?;
     written.await.map_err(|_| stopping())??;
+    daemon.shared.audit.allowed(principal.shown(), &source(&http), "kill", &app.to_string());
     Ok(HttpResponse::Accepted().json(daemon.shared.board.app(app).unwrap_or(status)))
 }

@@ -6,32 +6,18 @@
 //! exists.
 
 use super::failure::Failure;
+use super::routes::source;
 use super::{PREFIX, health};
+use crate::audit::Audit;
+use crate::tokens::{Principal, Tokens};
+use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use firesteel_common::{Error, ErrorCode};
-use sha2::{Digest, Sha256};
 use std::net::IpAddr;
-use subtle::ConstantTimeEq;
-
-/// The token that requests must bear, kept as its hash.
-pub(crate) struct Token([u8; 32]);
-
-impl Token {
-    /// Keeps the hash of a token.
-    pub(crate) fn new(token: &str) -> Self {
-        Self(Sha256::digest(token.as_bytes()).into())
-    }
-
-    /// Whether a text is the token; takes as long for any text of the same length.
-    fn is(&self, text: &str) -> bool {
-        let hash: [u8; 32] = Sha256::digest(text.as_bytes()).into();
-        hash.ct_eq(&self.0).into()
-    }
-}
 
 /// Lets a request through, or answers it.
 pub(crate) async fn guard(
@@ -39,8 +25,17 @@ pub(crate) async fn guard(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     match admit(&request) {
-        Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
+        Ok(principal) => {
+            if let Some(principal) = principal {
+                request.extensions_mut().insert(principal);
+            }
+            next.call(request).await.map(ServiceResponse::map_into_boxed_body)
+        }
         Err(error) => {
+            if let Some(audit) = request.app_data::<Data<Audit>>() {
+                let action = request.method().as_str();
+                audit.refused("", &source(&request), action, request.path(), error.code.as_str());
+            }
             tracing::warn!(%error, method = %request.method(), "a request was refused");
             let failure = Failure(error);
             Ok(request.into_response(actix_web::ResponseError::error_response(&failure)))
@@ -48,7 +43,8 @@ pub(crate) async fn guard(
     }
 }
 
-fn admit(request: &ServiceRequest) -> Result<(), Error> {
+/// Who sent a request; `None` for the few that need no token.
+fn admit(request: &ServiceRequest) -> Result<Option<Principal>, Error> {
     let host = header(request, &HOST)?.unwrap_or_default();
     // HTTP/2 names the host in the request's own line.
     let host =
@@ -66,14 +62,14 @@ fn admit(request: &ServiceRequest) -> Result<(), Error> {
     }
     let path = request.path();
     if health::PATHS.contains(&path.strip_prefix(PREFIX).unwrap_or(path)) {
-        return Ok(());
+        return Ok(None);
     }
     let bearer = header(request, &AUTHORIZATION)?.and_then(|text| text.strip_prefix("Bearer "));
-    let token = request.app_data::<Data<Token>>();
-    match bearer {
-        Some(bearer) if token.is_some_and(|token| token.is(bearer.trim())) => Ok(()),
-        Some(_) => Err(unauthenticated("the token is not that of this master")),
-        None => Err(unauthenticated("the request has no token")),
+    let Some(bearer) = bearer else { return Err(unauthenticated("the request has no token")) };
+    let tokens = request.app_data::<Data<Tokens>>();
+    match tokens.and_then(|tokens| tokens.identify(bearer.trim())) {
+        Some(principal) => Ok(Some(principal)),
+        None => Err(unauthenticated("the token is none of this master's")),
     }
 }
 
@@ -151,12 +147,5 @@ mod tests {
         for origin in ["null", "http://evil.example", "http://127.0.0.1:9", "https://127.0.0.1:8080"] {
             assert!(!is_origin(origin, "http", "127.0.0.1:8080"), "{origin}");
         }
-    }
-
-    #[test]
-    fn a_token_is_compared_whole() {
-        let token = Token::new("abc");
-        assert!(token.is("abc"));
-        assert!(!token.is("ab") && !token.is("abcd") && !token.is(""));
     }
 }

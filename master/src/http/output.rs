@@ -1,12 +1,14 @@
 //! What an application leaves: its result, its output, its event log.
 
 use super::failure::Failure;
+use super::routes::not_owner;
 use super::workers::stopping;
 use super::{Daemon, deadline, parse_id};
 use crate::board::no_such_app;
 use crate::events::reader_gone;
 use crate::files::result_path;
 use crate::journal::INLINE_RESULT_MAX;
+use crate::tokens::Principal;
 use actix_web::HttpResponse;
 use actix_web::body::SizedStream;
 use actix_web::web::{self, Bytes, Data, Json, Path, Query};
@@ -36,12 +38,19 @@ pub(super) struct From {
 
 /// `GET /applications/{app}/result`: the bytes; 409 before the end, the application's own error after a
 /// failure.
-pub(super) async fn result(daemon: Data<Daemon>, app: Path<String>) -> Result<HttpResponse, Failure> {
+pub(super) async fn result(
+    daemon: Data<Daemon>,
+    principal: Principal,
+    app: Path<String>,
+) -> Result<HttpResponse, Failure> {
     let app: AppId = parse_id(&app)?;
     let board = &daemon.shared.board;
     let (Some(status), Some(kind)) = (board.app(app), board.kind(app)) else {
         return Err(no_such_app(app).into());
     };
+    if !principal.owns(&status.owner) {
+        return Err(not_owner(&principal, app).into());
+    }
     let length = match (status.state, status.error, status.result_bytes) {
         (AppState::Succeeded, _, Some(length)) => length,
         (_, Some(error), _) => return Err(error.into()),
@@ -87,6 +96,7 @@ async fn large_result(
 /// `GET /applications/{app}/logs?from=N&wait_ms=M`: the output from an offset on, or nothing after that time.
 pub(super) async fn logs(
     daemon: Data<Daemon>,
+    principal: Principal,
     app: Path<String>,
     from: Query<From>,
 ) -> Result<Json<LogPiece>, Failure> {
@@ -94,6 +104,9 @@ pub(super) async fn logs(
     let deadline = deadline(from.wait_ms);
     loop {
         let status = daemon.shared.board.app(app).ok_or_else(|| no_such_app(app))?;
+        if !principal.owns(&status.owner) {
+            return Err(not_owner(&principal, app).into());
+        }
         let watched = daemon.shared.logs.read(app, from.from, status.state.is_final());
         let piece = watched.piece;
         if !piece.text.is_empty() || piece.end || Instant::now() >= deadline {

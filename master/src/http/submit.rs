@@ -4,12 +4,14 @@
 use super::Daemon;
 use super::failure::Failure;
 use super::intake::read_json_body;
+use super::tokens::source;
 use super::workers::stopping;
 use crate::actor::Fact;
 use crate::board::Board;
 use crate::clock::wall_ms;
 use crate::journal::{Record, Submission, Submitted};
 use crate::program::app_submission;
+use crate::tokens::Principal;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use firesteel_common::http::{ClientDriver, DeployMode, SubmitRequest, SubmitResponse};
@@ -27,6 +29,7 @@ const NAME_MAX: usize = 256;
 /// `POST /applications`
 pub(super) async fn submit(
     daemon: Data<Daemon>,
+    principal: Principal,
     http: HttpRequest,
     body: Payload,
 ) -> Result<HttpResponse, Failure> {
@@ -36,8 +39,11 @@ pub(super) async fn submit(
     check(&daemon.shared.board, &mut request)?;
     let deploy_mode = request.deploy_mode;
     let refusal = refusal(&daemon);
-    let submission = Submission { request, fingerprint, submitted_ms: wall_ms(), refusal };
+    let owner = principal.name.clone();
+    let submission = Submission { request, owner, fingerprint, submitted_ms: wall_ms(), refusal };
     let submitted = accept(&daemon, submission).await?;
+    let app = submitted.app.to_string();
+    daemon.shared.audit.allowed(principal.shown(), &source(&http), "submit", &app);
     let client_driver = (deploy_mode == DeployMode::Client).then(|| client_driver(&daemon, submitted));
     Ok(HttpResponse::Accepted().json(SubmitResponse { app: submitted.app, client_driver }))
 }
@@ -47,6 +53,7 @@ async fn accept(daemon: &Data<Daemon>, submission: Submission) -> Result<Submitt
     let (answer, written) = oneshot::channel();
     let (actor, board) = (daemon.actor.clone(), daemon.shared.board.clone());
     let (request, submitted_ms) = (submission.request.clone(), submission.submitted_ms);
+    let owner = submission.owner.clone();
     daemon.shared.journal.try_write(Record::Submit(
         submission,
         Box::new(move |written| {
@@ -54,7 +61,7 @@ async fn accept(daemon: &Data<Daemon>, submission: Submission) -> Result<Submitt
             if let Ok(submitted) = &written
                 && (submitted.fresh || board.kind(submitted.app).is_none())
             {
-                board.add_app(submitted.app, &request, submitted_ms, submitted.attempt);
+                board.add_app(submitted.app, &request, &owner, submitted_ms, submitted.attempt);
                 let app = app_submission(submitted.app, submitted.attempt, request);
                 actor.do_send(Fact::Event(Event::SubmitApp(app)));
             }

@@ -9,6 +9,7 @@
 
 use super::{Ack, INLINE_RESULT_MAX, Outcome, Record, StoredOutcome, Submission, Submitted};
 use crate::files::{create_private, replace_file, result_path};
+use crate::tokens::StoredToken;
 use firesteel_common::http::{PluginInfo, SubmitRequest};
 use firesteel_common::id::{AppAttemptId, AppId, Epoch};
 use firesteel_common::{Error, ErrorCode};
@@ -40,9 +41,14 @@ const RESULTS: TableDefinition<u64, &[u8]> = TableDefinition::new("results");
 /// Application → why somebody wants its end.
 const KILLS: TableDefinition<u64, &str> = TableDefinition::new("kills");
 
+/// Name → JSON [`StoredToken`].
+const TOKENS: TableDefinition<&str, &[u8]> = TableDefinition::new("tokens");
+
 #[derive(Serialize, Deserialize)]
 struct StoredSubmission {
     request: SubmitRequest,
+    #[serde(default)]
+    owner: String,
     submitted_ms: u64,
 }
 
@@ -55,6 +61,8 @@ pub(crate) struct Recovered {
     pub apps: Vec<RecoveredApp>,
     /// Every plugin.
     pub plugins: Vec<PluginInfo>,
+    /// Every token but the cluster's own.
+    pub tokens: Vec<StoredToken>,
 }
 
 /// An accepted application.
@@ -64,6 +72,8 @@ pub(crate) struct RecoveredApp {
     pub app: AppId,
     /// What was asked for.
     pub request: SubmitRequest,
+    /// Who asked; empty for the cluster's own token.
+    pub owner: String,
     /// When, in milliseconds since 1970.
     pub submitted_ms: u64,
     /// Its highest driver attempt.
@@ -164,6 +174,8 @@ impl Store {
             Record::Attempt(app, ack) => defer(ack, attempt(txn, app), deferred),
             Record::Outcome(outcome, ack) => defer(ack, self.outcome(txn, &outcome), deferred),
             Record::Kill(app, reason, ack) => defer(ack, kill(txn, app, &reason), deferred),
+            Record::Token(token, ack) => defer(ack, keep_token(txn, &token), deferred),
+            Record::TokenRevoked(name, ack) => defer(ack, forget_token(txn, &name), deferred),
         }
     }
 
@@ -197,7 +209,12 @@ impl Store {
 
 fn submit(txn: &WriteTransaction, submission: &Submission) -> Applied<Submitted> {
     let mut keys = txn.open_table(KEYS)?;
-    let key = submission.request.idempotency_key.as_deref();
+    // Everybody has keys of their own.
+    let key = submission.request.idempotency_key.as_deref().map(|key| match submission.owner.as_str() {
+        "" => key.to_owned(),
+        owner => format!("{owner}\n{key}"),
+    });
+    let key = key.as_deref();
     if let Some(key) = key
         && let Some(known) = keys.get(key)?
     {
@@ -211,8 +228,11 @@ fn submit(txn: &WriteTransaction, submission: &Submission) -> Applied<Submitted>
     if let Some(refusal) = &submission.refusal {
         return Ok(Err(refusal.clone()));
     }
-    let stored =
-        StoredSubmission { request: submission.request.clone(), submitted_ms: submission.submitted_ms };
+    let stored = StoredSubmission {
+        request: submission.request.clone(),
+        owner: submission.owner.clone(),
+        submitted_ms: submission.submitted_ms,
+    };
     let json = match to_json(&stored) {
         Ok(json) => json,
         Err(error) => return Ok(Err(error)),
@@ -258,6 +278,20 @@ fn kill(txn: &WriteTransaction, app: AppId, reason: &str) -> Applied<()> {
     Ok(Ok(()))
 }
 
+fn keep_token(txn: &WriteTransaction, token: &StoredToken) -> Applied<()> {
+    let mut tokens = txn.open_table(TOKENS)?;
+    match to_json(token) {
+        Ok(json) => tokens.insert(token.name.as_str(), json.as_slice())?,
+        Err(error) => return Ok(Err(error)),
+    };
+    Ok(Ok(()))
+}
+
+fn forget_token(txn: &WriteTransaction, name: &str) -> Applied<()> {
+    txn.open_table(TOKENS)?.remove(name)?;
+    Ok(Ok(()))
+}
+
 /// Keeps the answer to a record until its transaction is over.
 fn defer<T: Send + 'static>(
     ack: Ack<T>,
@@ -281,6 +315,7 @@ fn refuse(record: Record) -> Deferred {
         Record::Submit(_, ack) => unwritten(ack),
         Record::Outcome(_, ack) => unwritten(ack),
         Record::Plugin(_, ack) | Record::Attempt(_, ack) | Record::Kill(_, _, ack) => unwritten(ack),
+        Record::Token(_, ack) | Record::TokenRevoked(_, ack) => unwritten(ack),
     }
 }
 
@@ -339,6 +374,7 @@ fn begin_epoch(database: &Database) -> Result<Result<Epoch, u64>, redb::Error> {
     txn.open_table(OUTCOMES)?;
     txn.open_table(RESULTS)?;
     txn.open_table(KILLS)?;
+    txn.open_table(TOKENS)?;
     txn.commit()?;
     Ok(Ok(Epoch(epoch)))
 }
@@ -361,6 +397,7 @@ fn read_tables(database: &Database, recovered: &mut Recovered) -> Result<Result<
         recovered.apps.push(RecoveredApp {
             app,
             request: stored.request,
+            owner: stored.owner,
             submitted_ms: stored.submitted_ms,
             attempt: attempts.get(app.0)?.map_or(1, |attempt| attempt.value()),
             outcome,
@@ -370,6 +407,12 @@ fn read_tables(database: &Database, recovered: &mut Recovered) -> Result<Result<
     for entry in txn.open_table(PLUGINS)?.iter()? {
         match from_json(entry?.1.value()) {
             Ok(info) => recovered.plugins.push(info),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    for entry in txn.open_table(TOKENS)?.iter()? {
+        match from_json(entry?.1.value()) {
+            Ok(token) => recovered.tokens.push(token),
             Err(error) => return Ok(Err(error)),
         }
     }

@@ -23,7 +23,8 @@ fn request(sql: &str, key: Option<&str>) -> SubmitRequest {
 fn submission(sql: &str, key: Option<&str>) -> Submission {
     let mut fingerprint = [0; 32];
     fingerprint[..sql.len()].copy_from_slice(sql.as_bytes());
-    Submission { request: request(sql, key), fingerprint, submitted_ms: 5, refusal: None }
+    let owner = String::new();
+    Submission { request: request(sql, key), owner, fingerprint, submitted_ms: 5, refusal: None }
 }
 
 /// Hands in a record and waits for its answer.

@@ -5,65 +5,6 @@ use crate::harness::{Master, error};
 use firesteel_common::error::ErrorCode;
 use firesteel_common::http::{AppStatus, PluginInfo};
 use serde_json::json;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
-/// Sends a request by hand; the status of the answer.
-fn status(master: &Master, method: &str, path: &str, headers: &[(&str, &str)]) -> u16 {
-    let mut stream = TcpStream::connect(&master.state.http).unwrap();
-    let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n");
-    for (name, value) in headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
-    }
-    stream.write_all(format!("{text}\r\n").as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let answer = String::from_utf8_lossy(&answer);
-    answer.split(' ').nth(1).unwrap().parse().unwrap()
-}
-
-#[test]
-fn nothing_but_health_is_answered_without_the_token_and_a_loopback_name() {
-    let dir = tempfile::tempdir().unwrap();
-    let master = Master::start(dir.path());
-    let token = firesteel_master::read_token(dir.path()).unwrap();
-    let bearer = format!("Bearer {token}");
-    let host = master.state.http.clone();
-    let prefix = "/api/firesteel/v1";
-    let paths = [
-        "/plugins",
-        "/applications",
-        "/applications/app-1",
-        "/applications/app-1/kill",
-        "/applications/app-1/result",
-        "/applications/app-1/logs",
-        "/applications/app-1/events",
-        "/workers",
-        "/none",
-    ];
-    for method in ["GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
-        for path in paths {
-            let path = format!("{prefix}{path}");
-            let host = ("Host", host.as_str());
-            assert_eq!(status(&master, method, &path, &[host]), 401, "{method} {path}");
-            let wrong = ("Authorization", "Bearer wrong");
-            assert_eq!(status(&master, method, &path, &[host, wrong]), 401, "{method} {path}");
-            let right = ("Authorization", bearer.as_str());
-            let evil = ("Host", "evil.example:80");
-            assert_eq!(status(&master, method, &path, &[evil, right]), 400, "{method} {path}");
-            let origin = ("Origin", "http://evil.example");
-            assert_eq!(status(&master, method, &path, &[host, right, origin]), 400, "{method} {path}");
-        }
-    }
-    let host = ("Host", host.as_str());
-    for path in ["/healthz", "/readyz", "/api/firesteel/v1/readyz", "/api/firesteel/v1/healthz"] {
-        assert_eq!(status(&master, "GET", path, &[host]), 200, "{path}");
-        assert_eq!(status(&master, "GET", path, &[("Host", "evil.example")]), 400, "{path}");
-    }
-    let own = format!("http://{}", host.1);
-    let right = ("Authorization", bearer.as_str());
-    assert_eq!(status(&master, "GET", "/api/firesteel/v1/workers", &[host, right, ("Origin", &own)]), 200);
-}
 
 #[test]
 fn a_plugin_is_kept_once_and_what_is_none_is_refused() {

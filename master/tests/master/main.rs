@@ -8,6 +8,7 @@ mod harness;
 mod http;
 mod life;
 mod restart;
+mod roles;
 mod worker;
 
 /// Not a test: the master process that the tests start, in this very binary. Does nothing when it is run as

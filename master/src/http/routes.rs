@@ -1,0 +1,105 @@
+//! The routes, in one table: what is asked for, what a token must allow, and who answers. Routing, the check
+//! of roles and the tests are all made from it, so there is no route without a role.
+
+use super::{PREFIX, applications, audit, output, plugins, submit, tokens, workers};
+use crate::audit::Audit;
+use crate::tokens::Principal;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::web::{self, Data};
+use actix_web::{HttpMessage, Route};
+use firesteel_common::http::Role;
+use firesteel_common::{Error, ErrorCode};
+
+/// One route.
+pub(crate) struct Entry {
+    /// The method.
+    pub method: &'static str,
+    /// The path below the prefix.
+    pub path: &'static str,
+    /// What a token must allow at least.
+    pub role: Role,
+    to: fn() -> Route,
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal $role:ident $handler:path;)*) => {
+        /// Every route that needs a token.
+        pub(crate) const TABLE: &[Entry] = &[$(Entry {
+            method: stringify!($method),
+            path: $path,
+            role: Role::$role,
+            to: || web::$method().to($handler),
+        }),*];
+    };
+}
+
+routes! {
+    get "/whoami" Viewer tokens::whoami;
+    get "/plugins" Viewer plugins::list;
+    post "/plugins" Submit plugins::upload;
+    get "/plugins/{hash}" Viewer plugins::get;
+    get "/applications" Viewer applications::list;
+    post "/applications" Submit submit::submit;
+    get "/applications/{app}" Viewer applications::get;
+    post "/applications/{app}/kill" Submit applications::kill;
+    get "/applications/{app}/progress" Viewer applications::progress;
+    get "/applications/{app}/result" Submit output::result;
+    get "/applications/{app}/logs" Submit output::logs;
+    get "/applications/{app}/events" Viewer output::events;
+    get "/workers" Viewer workers::list;
+    get "/tokens" Admin tokens::list;
+    post "/tokens" Admin tokens::create;
+    delete "/tokens/{name}" Admin tokens::revoke;
+    get "/audit" Admin audit::tail;
+}
+
+/// Adds all of them.
+pub(super) fn add(config: &mut web::ServiceConfig) {
+    for entry in TABLE {
+        let allow = move |request: ServiceRequest, next: Next<BoxBody>| allow(entry, request, next);
+        config.route(entry.path, (entry.to)().wrap(from_fn(allow)));
+    }
+}
+
+/// Lets a request through whose token allows what is asked for.
+async fn allow(
+    entry: &'static Entry,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let principal = request.extensions().get::<Principal>().cloned();
+    if principal.as_ref().is_some_and(|principal| principal.role >= entry.role) {
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    }
+    let name = principal.as_ref().map_or("", Principal::shown);
+    let error = not_allowed(name, entry.role);
+    if let Some(audit) = request.app_data::<Data<Audit>>() {
+        let action = format!("{} {}{}", entry.method.to_uppercase(), PREFIX, entry.path);
+        audit.refused(name, &source(&request), &action, request.path(), error.code.as_str());
+    }
+    Ok(request.into_response(actix_web::ResponseError::error_response(&super::failure::Failure(error))))
+}
+
+/// Where a request came from.
+pub(super) fn source(request: &ServiceRequest) -> String {
+    request.peer_addr().map(|address| address.to_string()).unwrap_or_default()
+}
+
+fn not_allowed(name: &str, role: Role) -> Error {
+    let role = match role {
+        Role::Viewer => "viewer",
+        Role::Submit => "submit",
+        Role::Admin => "admin",
+    };
+    Error::new(ErrorCode::PermissionDenied, format!("the token of '{name}' does not have the role {role}"))
+        .with_help("ask an administrator of the cluster for a token with that role")
+}
+
+/// What is said to somebody who asks for what another one has submitted.
+pub(super) fn not_owner(principal: &Principal, what: impl std::fmt::Display) -> Error {
+    let message = format!("{what} was submitted by somebody else than '{}'", principal.shown());
+    Error::new(ErrorCode::PermissionDenied, message)
+        .with_help("only its owner and administrators may do that")
+}
