@@ -11,6 +11,7 @@ mod local;
 mod netns;
 #[path = "../../sql/tests/it/queries.rs"]
 mod queries;
+mod scripts;
 mod sql;
 mod text;
 #[path = "../../sql/tests/tpch/mod.rs"]
