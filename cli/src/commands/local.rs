@@ -44,6 +44,9 @@ pub struct LocalArgs {
     /// Remove the run directory at the end, also one that was given
     #[arg(long)]
     temporary: bool,
+    /// Say nothing but the addresses
+    #[arg(long, hide = true)]
+    quiet: bool,
     /// End when this process, the parent, does
     #[arg(long, value_name = "PID", hide = true)]
     die_with_parent: Option<i32>,
@@ -96,10 +99,19 @@ impl LocalArgs {
             print::line(format!("{name:<8} {value}"))?;
         }
         print::line(format!("ready    in {ready:.3} s"))?;
-        print::talk("Ctrl-C ends it. In another terminal: firesteel submit PLUGIN.so ARG=VALUE…");
+        self.talk("Ctrl-C ends it. In another terminal: firesteel submit PLUGIN.so ARG=VALUE…");
         let end = cluster.watch(&stop);
+        if matches!(end, Ok(Exit::Done)) {
+            self.talk("stopping");
+        }
         cluster.stop();
         end
+    }
+
+    fn talk(&self, text: &str) {
+        if !self.quiet {
+            print::talk(text);
+        }
     }
 
     fn is_temporary(&self) -> bool {
@@ -185,7 +197,6 @@ impl Cluster {
     fn watch(&mut self, stop: &Receiver<()>) -> Outcome<Exit> {
         loop {
             if stop.recv_timeout(LOOK).is_ok() {
-                print::talk("stopping");
                 return Ok(Exit::Done);
             }
             for index in (0..self.servers.len()).rev() {

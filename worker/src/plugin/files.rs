@@ -69,6 +69,9 @@ fn add(path: &Path, into_directory: bool, files: &mut Vec<FileInfo>) -> Result<(
         }
         return Ok(());
     }
+    // A driver beside the submitting command has that command's directory; executors have others.
+    let path = std::path::absolute(path).map_err(|cause| not_readable(path, cause))?;
+    let path = path.as_path();
     let Some(name) = path.to_str() else { return Err(not_readable(path, "its name is not UTF-8")) };
     if files.len() == FILES_MAX {
         return Err(not_readable(path, format!("there are more than {FILES_MAX} files")));
@@ -309,6 +312,13 @@ mod tests {
 
     use super::*;
     use std::io::Write;
+
+    #[test]
+    fn a_relative_path_means_the_same_file_for_every_process() {
+        let found = list("Cargo.toml").unwrap();
+        assert!(Path::new(&found[0].path).is_absolute(), "{}", found[0].path);
+        assert_eq!(found[0].path, list(&found[0].path).unwrap()[0].path);
+    }
 
     #[test]
     fn patterns_match_as_in_a_shell() {

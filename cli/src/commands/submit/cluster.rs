@@ -56,6 +56,7 @@ fn arguments(cluster: &Temporary, dir: &Path) -> Vec<String> {
     let mut args = vec![
         "local".to_owned(),
         "--temporary".to_owned(),
+        "--quiet".to_owned(),
         format!("--run-dir={}", dir.display()),
         format!("--workers={}", cluster.workers),
         format!("--cores={cores}"),
@@ -72,6 +73,6 @@ mod tests {
     fn the_cluster_is_as_large_as_was_said() {
         let cluster = Temporary { workers: 2, cores: Some(3), memory_mib: Some(512), task_failures: None };
         let args = arguments(&cluster, Path::new("/tmp/x")).join(" ");
-        assert_eq!(args, "local --temporary --run-dir=/tmp/x --workers=2 --cores=3 --memory=512M");
+        assert_eq!(args, "local --temporary --quiet --run-dir=/tmp/x --workers=2 --cores=3 --memory=512M");
     }
 }

@@ -12,6 +12,7 @@ mod properties;
 mod question;
 mod request;
 mod screen;
+mod send;
 mod spark;
 mod target;
 
@@ -29,6 +30,7 @@ use firesteel_common::error::{Error, ErrorCode};
 use firesteel_common::http::{DeployMode, SubmitRequest};
 use firesteel_common::id::AppId;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the outcome may take to be known once the driver of client mode has ended.
@@ -178,6 +180,7 @@ impl SubmitArgs {
             self.is_temporary = true;
         }
         let client = Client::find(&self.connect)?;
+        let plugin = plugin.map(Arc::new);
         self.run_with_retries(&client, &request, plugin.as_ref(), &stop)
     }
 
@@ -242,7 +245,7 @@ impl SubmitArgs {
         &self,
         client: &Client,
         request: &SubmitRequest,
-        plugin: Option<&request::Plugin>,
+        plugin: Option<&Arc<request::Plugin>>,
         stop: &Receiver<()>,
     ) -> Outcome<Exit> {
         let mut left = self.max_retries;
@@ -267,14 +270,12 @@ impl SubmitArgs {
         &self,
         client: &Client,
         request: &SubmitRequest,
-        plugin: Option<&request::Plugin>,
+        plugin: Option<&Arc<request::Plugin>>,
         stop: &Receiver<()>,
     ) -> Outcome<Exit> {
-        if stop.try_recv().is_ok() {
-            print::talk("stopped before anything was submitted");
+        let Some(response) = send::unless_stopped(client, request, plugin, stop)? else {
             return Ok(Exit::Interrupted);
-        }
-        let response = request::send(client, request, plugin)?;
+        };
         if self.no_wait {
             match self.output.format {
                 Some(crate::rows::Format::Json) => super::print_json(&response)?,
@@ -288,7 +289,7 @@ impl SubmitArgs {
         let mut driver = match &response.client_driver {
             Some(place) => {
                 let sql = self.settings.load(&[])?.sql;
-                Some(client_driver::start(response.app, place, request, plugin, sql)?)
+                Some(client_driver::start(response.app, place, request, plugin.map(Arc::as_ref), sql)?)
             }
             None => None,
         };

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A plugin as it was read from its file.
 pub struct Plugin {
@@ -51,7 +52,14 @@ fn key(text: &str) -> Outcome<String> {
 }
 
 /// Sends it; uploads the plugin when the master says that it does not know it.
-pub fn send(client: &Client, request: &SubmitRequest, plugin: Option<&Plugin>) -> Outcome<SubmitResponse> {
+///
+/// Between two requests it looks whether it `is_cancelled`.
+pub fn send(
+    client: &Client,
+    request: &SubmitRequest,
+    plugin: Option<&Plugin>,
+    is_cancelled: &AtomicBool,
+) -> Outcome<SubmitResponse> {
     let first: Outcome<SubmitResponse> = client.post("/applications", request);
     match (first, plugin) {
         (Err(failure), Some(plugin)) if is_unknown(&failure) => {
@@ -59,6 +67,9 @@ pub fn send(client: &Client, request: &SubmitRequest, plugin: Option<&Plugin>) -
             if stored.hash != plugin.hash {
                 let message = "the master stored the plugin under another hash than that of its content";
                 return Err(Error::new(ErrorCode::Internal, message).into());
+            }
+            if is_cancelled.load(Ordering::Relaxed) {
+                return Err(Error::new(ErrorCode::Killed, "stopped before anything was submitted").into());
             }
             client.post("/applications", request)
         }
