@@ -6,7 +6,8 @@ use crate::failure::{Exit, Outcome};
 use crate::print;
 use clap::Args;
 use firesteel_common::event::{AppEvent, LoggedEvent};
-use firesteel_common::id::AppId;
+use firesteel_common::id::{AppId, TaskId};
+use serde::Deserialize;
 
 /// Prints everything that happened to an application: stages, attempts, losses
 #[derive(Debug, Args)]
@@ -72,7 +73,10 @@ fn in_words(line: &str) -> String {
 fn plain(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => text.clone(),
-        other => other.to_string(),
+        other => match TaskId::deserialize(other) {
+            Ok(task) => task.to_string(),
+            Err(_) => other.to_string(),
+        },
     }
 }
 

@@ -327,10 +327,12 @@ impl SubmitArgs {
                 recv(stop) -> _ => match question::ask(&screen, app, can_detach, stop) {
                     question::Answer::Continue => {}
                     question::Answer::Detach => {
+                        screen.clear();
                         print::talk(format!("{app} goes on: firesteel status {app}, firesteel kill {app}"));
                         return Ok(Exit::Done);
                     }
                     question::Answer::Kill => {
+                        screen.clear();
                         print::talk(format!("stopped: killing {app}"));
                         kill(client, app)?;
                         return Ok(Exit::Interrupted);
