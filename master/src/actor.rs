@@ -7,14 +7,16 @@
 use crate::clock::Clock;
 use crate::effects::World;
 use crate::pending::{RecordId, Retry};
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture,
+};
 use firesteel_common::http::{AppProgress, WorkerInfo};
 use firesteel_common::id::{AppAttemptId, AppId};
 use firesteel_common::protocol::driver::{FromDriver, ToDriver};
 use firesteel_common::protocol::worker::ToWorker;
 use firesteel_net::link::Link;
 use firesteel_scheduler::event::{Event, LinkId};
-use firesteel_scheduler::{Scheduler, WorkerView};
+use firesteel_scheduler::{Counters, Scheduler, WorkerView};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -65,6 +67,13 @@ pub(crate) struct CloseLinks;
 
 impl Message for CloseLinks {
     type Result = usize;
+}
+
+/// Asks for what the scheduler has counted, and for every worker.
+pub(crate) struct Numbers;
+
+impl Message for Numbers {
+    type Result = (Counters, Vec<WorkerInfo>);
 }
 
 /// Asks how far an application is.
@@ -173,6 +182,15 @@ impl Handler<CloseLinks> for Master {
         let connected = self.world.connected_workers();
         self.world.close_links();
         connected
+    }
+}
+
+impl Handler<Numbers> for Master {
+    type Result = MessageResult<Numbers>;
+
+    fn handle(&mut self, _: Numbers, _: &mut Self::Context) -> Self::Result {
+        let workers = self.scheduler.workers().into_iter().map(worker_info).collect();
+        MessageResult((self.scheduler.counters(), workers))
     }
 }
 

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 /// Lines that may wait for the disk.
@@ -56,6 +57,7 @@ pub(crate) struct Audit {
     path: PathBuf,
     lines: Sender<Message>,
     refusals: Mutex<Refusals>,
+    refused_total: AtomicU64,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -91,7 +93,7 @@ impl Audit {
             .spawn(move || write_lines(file, last, &queue))
             .map_err(|cause| Error::io("starting the thread of the audit log", &cause))?;
         let writer = Mutex::new(Some(writer));
-        Ok(Self { path, lines, refusals: Mutex::default(), writer })
+        Ok(Self { path, lines, refusals: Mutex::default(), refused_total: AtomicU64::new(0), writer })
     }
 
     /// Somebody did something.
@@ -101,6 +103,7 @@ impl Audit {
 
     /// Somebody was refused.
     pub(crate) fn refused(&self, principal: &str, source: &str, action: &str, object: &str, why: &str) {
+        self.refused_total.fetch_add(1, Ordering::Relaxed);
         let now = wall_ms();
         let mut refusals = self.refusals.lock();
         if now.saturating_sub(refusals.since_ms) >= REFUSALS_SPAN_MS {
@@ -114,6 +117,11 @@ impl Audit {
         if refusals.count <= REFUSALS_MAX {
             self.write(entry(principal, source, action, object, why));
         }
+    }
+
+    /// How many were refused since the master started.
+    pub(crate) fn refused_total(&self) -> u64 {
+        self.refused_total.load(Ordering::Relaxed)
     }
 
     fn write(&self, entry: Entry) {

@@ -45,12 +45,14 @@ pub(crate) struct AppKind {
     pub sql: bool,
     /// Where its driver runs.
     pub deploy_mode: DeployMode,
+    /// What it runs, unless it is SQL.
+    pub plugin: Option<PluginHash>,
 }
 
 impl AppKind {
     /// The kind of a submission.
     pub(crate) fn of(request: &SubmitRequest) -> Self {
-        Self { sql: request.sql.is_some(), deploy_mode: request.deploy_mode }
+        Self { sql: request.sql.is_some(), deploy_mode: request.deploy_mode, plugin: request.plugin }
     }
 }
 
@@ -214,9 +216,35 @@ impl Board {
         self.inner.lock().waiting
     }
 
+    /// How many applications are in which state.
+    pub(crate) fn states(&self) -> Vec<(AppState, usize)> {
+        use AppState::{Failed, Killed, Running, Succeeded, Waiting};
+        let inner = self.inner.lock();
+        let count = |state| inner.apps.values().filter(|app| app.status.state == state).count();
+        [Waiting, Running, Succeeded, Failed, Killed].map(|state| (state, count(state))).to_vec()
+    }
+
     /// A plugin is durable.
     pub(crate) fn add_plugin(&self, plugin: PluginInfo) {
         self.inner.lock().plugins.insert(plugin.hash, plugin);
+    }
+
+    /// Forgets a plugin, so that no further submission finds it.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if there is none, `CONFLICT` while an application that has not ended needs it.
+    pub(crate) fn begin_removal(&self, hash: PluginHash) -> Result<(), Error> {
+        let mut inner = self.inner.lock();
+        if !inner.plugins.contains_key(&hash) {
+            return Err(Error::new(ErrorCode::NotFound, format!("there is no plugin {hash}")));
+        }
+        let needs = |app: &&App| app.kind.plugin == Some(hash) && !app.status.state.is_final();
+        if let Some(app) = inner.apps.values().find(needs) {
+            let what = format!("{} needs the plugin {hash}", app.status.app);
+            return Err(Error::new(ErrorCode::Conflict, what).with_help("wait for its end, or kill it"));
+        }
+        inner.plugins.remove(&hash);
+        Ok(())
     }
 
     /// A plugin.

@@ -50,7 +50,12 @@ impl Control {
         let control = Arc::new(self);
         let keys = Arc::clone(&control);
         let links = AtomicU64::new(1);
-        let service = Service::over(control.transport.clone(), "control", Role::Master);
+        let audit = control.shared.audit.clone();
+        let mut service = Service::over(control.transport.clone(), "control", Role::Master);
+        service.on_refusal = Box::new(move |why, from, error| {
+            let code = error.map_or("", |error| error.code.as_str());
+            audit.refused("", &from.to_string(), "hello", "control port", &format!("{why:?} {code}"));
+        });
         Listener::serve(
             listener,
             service,

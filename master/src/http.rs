@@ -9,6 +9,7 @@ mod auth;
 mod failure;
 mod health;
 mod intake;
+mod metrics;
 mod output;
 mod plugins;
 mod routes;

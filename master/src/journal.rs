@@ -14,7 +14,7 @@ pub(crate) use store::Recovered;
 use crate::tokens::StoredToken;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use firesteel_common::http::{PluginInfo, SubmitRequest};
-use firesteel_common::id::{AppAttemptId, AppId};
+use firesteel_common::id::{AppAttemptId, AppId, PluginHash};
 use firesteel_common::{Error, ErrorCode, Payload};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,8 @@ pub(crate) enum Record {
     Submit(Submission, Ack<Submitted>),
     /// A plugin's file is in its place.
     Plugin(PluginInfo, Ack<()>),
+    /// A plugin is not needed any more.
+    PluginRemoved(PluginHash, Ack<()>),
     /// A further driver attempt may be started.
     Attempt(AppAttemptId, Ack<()>),
     /// An application ended; the first outcome stays.

@@ -2,13 +2,15 @@
 
 use super::failure::Failure;
 use super::intake::Body;
+use super::tokens::source;
 use super::workers::stopping;
 use super::{Daemon, parse_id};
 use crate::elf::read_descriptor;
 use crate::files::{create_private, plugin_path, put_in_place};
 use crate::journal::Record;
-use actix_web::HttpResponse;
+use crate::tokens::Principal;
 use actix_web::web::{self, Data, Json, Path, Payload};
+use actix_web::{HttpRequest, HttpResponse};
 use firesteel_common::http::PluginInfo;
 use firesteel_common::id::PluginHash;
 use firesteel_common::{Error, ErrorCode};
@@ -35,7 +37,12 @@ pub(super) async fn get(daemon: Data<Daemon>, hash: Path<String>) -> Result<Json
 }
 
 /// `POST /plugins`: 201 for a new one, 200 for one that was here.
-pub(super) async fn upload(daemon: Data<Daemon>, body: Payload) -> Result<HttpResponse, Failure> {
+pub(super) async fn upload(
+    daemon: Data<Daemon>,
+    principal: Principal,
+    http: HttpRequest,
+    body: Payload,
+) -> Result<HttpResponse, Failure> {
     let _place = daemon.uploads.try_acquire().map_err(|_| {
         Error::new(ErrorCode::QueueFull, "too many plugins are being uploaded")
             .with_help("try again in a moment")
@@ -58,7 +65,37 @@ pub(super) async fn upload(daemon: Data<Daemon>, body: Payload) -> Result<HttpRe
     let descriptor = described.await.map_err(|_| stopping())??;
     let info = PluginInfo { hash, bytes, descriptor };
     keep(&daemon, info.clone()).await?;
+    let hash = hash.to_string();
+    daemon.shared.audit.allowed(principal.shown(), &source(&http), "upload plugin", &hash);
     Ok(HttpResponse::Created().json(info))
+}
+
+/// `DELETE /plugins/{hash}`: 204 when it is gone; 409 while an application needs it.
+pub(super) async fn remove(
+    daemon: Data<Daemon>,
+    principal: Principal,
+    http: HttpRequest,
+    hash: Path<String>,
+) -> Result<HttpResponse, Failure> {
+    let hash: PluginHash = parse_id(&hash)?;
+    let (answer, removed) = oneshot::channel();
+    let (board, path) = (daemon.shared.board.clone(), plugin_path(&daemon.run_dir, hash));
+    board.begin_removal(hash)?;
+    daemon.shared.journal.try_write(Record::PluginRemoved(
+        hash,
+        Box::new(move |written: Result<(), Error>| {
+            let written = written.and_then(|()| {
+                std::fs::remove_file(&path)
+                    .map_err(|cause| Error::io(format_args!("removing {}", path.display()), &cause))
+            });
+            // A client that has gone away is not waiting for it.
+            answer.send(written).ok();
+        }),
+    ))?;
+    removed.await.map_err(|_| stopping())??;
+    let hash = hash.to_string();
+    daemon.shared.audit.allowed(principal.shown(), &source(&http), "remove plugin", &hash);
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// Makes a plugin durable and known.

@@ -1,7 +1,7 @@
 //! The routes, in one table: what is asked for, what a token must allow, and who answers. Routing, the check
 //! of roles and the tests are all made from it, so there is no route without a role.
 
-use super::{PREFIX, applications, audit, output, plugins, submit, tokens, workers};
+use super::{PREFIX, applications, audit, metrics, output, plugins, submit, tokens, workers};
 use crate::audit::Audit;
 use crate::tokens::Principal;
 use actix_web::body::{BoxBody, MessageBody};
@@ -40,6 +40,7 @@ routes! {
     get "/plugins" Viewer plugins::list;
     post "/plugins" Submit plugins::upload;
     get "/plugins/{hash}" Viewer plugins::get;
+    delete "/plugins/{hash}" Admin plugins::remove;
     get "/applications" Viewer applications::list;
     post "/applications" Submit submit::submit;
     get "/applications/{app}" Viewer applications::get;
@@ -53,6 +54,7 @@ routes! {
     post "/tokens" Admin tokens::create;
     delete "/tokens/{name}" Admin tokens::revoke;
     get "/audit" Admin audit::tail;
+    get "/metrics" Viewer metrics::get;
 }
 
 /// Adds all of them.

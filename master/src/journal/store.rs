@@ -11,7 +11,7 @@ use super::{Ack, INLINE_RESULT_MAX, Outcome, Record, StoredOutcome, Submission, 
 use crate::files::{create_private, replace_file, result_path};
 use crate::tokens::StoredToken;
 use firesteel_common::http::{PluginInfo, SubmitRequest};
-use firesteel_common::id::{AppAttemptId, AppId, Epoch};
+use firesteel_common::id::{AppAttemptId, AppId, Epoch, PluginHash};
 use firesteel_common::{Error, ErrorCode};
 use parking_lot::RwLock;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
@@ -171,6 +171,7 @@ impl Store {
         match record {
             Record::Submit(submission, ack) => defer(ack, submit(txn, &submission), deferred),
             Record::Plugin(info, ack) => defer(ack, plugin(txn, &info), deferred),
+            Record::PluginRemoved(hash, ack) => defer(ack, remove_plugin(txn, hash), deferred),
             Record::Attempt(app, ack) => defer(ack, attempt(txn, app), deferred),
             Record::Outcome(outcome, ack) => defer(ack, self.outcome(txn, &outcome), deferred),
             Record::Kill(app, reason, ack) => defer(ack, kill(txn, app, &reason), deferred),
@@ -264,6 +265,11 @@ fn plugin(txn: &WriteTransaction, info: &PluginInfo) -> Applied<()> {
     Ok(Ok(()))
 }
 
+fn remove_plugin(txn: &WriteTransaction, hash: PluginHash) -> Applied<()> {
+    txn.open_table(PLUGINS)?.remove(&hash.0)?;
+    Ok(Ok(()))
+}
+
 fn attempt(txn: &WriteTransaction, app: AppAttemptId) -> Applied<()> {
     let mut attempts = txn.open_table(ATTEMPTS)?;
     let highest = attempts.get(app.app.0)?.map_or(1, |attempt| attempt.value());
@@ -315,6 +321,7 @@ fn refuse(record: Record) -> Deferred {
         Record::Submit(_, ack) => unwritten(ack),
         Record::Outcome(_, ack) => unwritten(ack),
         Record::Plugin(_, ack) | Record::Attempt(_, ack) | Record::Kill(_, _, ack) => unwritten(ack),
+        Record::PluginRemoved(_, ack) => unwritten(ack),
         Record::Token(_, ack) | Record::TokenRevoked(_, ack) => unwritten(ack),
     }
 }

@@ -174,6 +174,13 @@ impl Master {
         answer(request.send(body).unwrap())
     }
 
+    /// DELETE: status and body.
+    pub fn delete(&self, path: &str) -> (u16, Vec<u8>) {
+        let request =
+            self.agent.delete(self.url(path)).header("authorization", format!("Bearer {}", self.token));
+        answer(request.call().unwrap())
+    }
+
     /// POST with an idempotency key in the header.
     pub fn post_with_key(&self, path: &str, body: &[u8], key: &str) -> (u16, Vec<u8>) {
         let request =

@@ -95,3 +95,34 @@ fn a_key_names_one_application_and_a_full_queue_refuses_only_new_ones() {
     let page: Vec<AppStatus> = master.get("/applications?offset=1&limit=1");
     assert_eq!(page.iter().map(|app| app.app.0).collect::<Vec<_>>(), [2]);
 }
+
+#[test]
+fn a_plugin_that_nobody_needs_can_be_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let master = Master::start(dir.path());
+    let hash = master.upload(&plugin("one")).hash;
+    master.submit(&json!({"plugin": hash, "args": {"path": "p"}}));
+    let path = format!("/plugins/{hash}");
+    assert_eq!(error(master.delete(&path), 409).0, ErrorCode::Conflict);
+    assert_eq!(master.post("/applications/app-1/kill", b"").0, 202);
+    master.wait(firesteel_common::id::AppId(1));
+    assert_eq!(master.delete(&path).0, 204);
+    assert_eq!(error(master.delete(&path), 404).0, ErrorCode::NotFound);
+    assert_eq!(error(master.get_raw(&path), 404).0, ErrorCode::NotFound);
+    assert_eq!(dir.path().join("plugins").read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn the_master_tells_its_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let master = Master::start(dir.path());
+    master.submit_sql(None);
+    let (status, body) = master.get_raw("/metrics");
+    let text = String::from_utf8(body).unwrap();
+    assert!(status == 200 && text.contains("\nfiresteel_applications{state=\"waiting\"} 1\n"), "{text}");
+    for line in text.lines() {
+        let is_comment = line.starts_with("# HELP ") || line.starts_with("# TYPE ");
+        let value = line.rsplit(' ').next().unwrap();
+        assert!(is_comment || value.parse::<f64>().is_ok(), "{line}");
+    }
+}
