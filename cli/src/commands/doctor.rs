@@ -7,7 +7,7 @@ use crate::failure::{Exit, Outcome};
 use crate::settings::SettingsArgs;
 use crate::{print, run_dir};
 use clap::Args;
-use firesteel_common::http::WorkerInfo;
+use firesteel_common::http::{Identity, WorkerInfo};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -133,9 +133,11 @@ impl DoctorArgs {
 
     /// Whether the master answers, knows the token, and has workers.
     fn cluster(&self) -> Vec<Finding> {
-        let workers =
-            Client::find(&self.connect).and_then(|client| client.get::<Vec<WorkerInfo>>("/workers"));
-        match workers {
+        let asked = Client::find(&self.connect).and_then(|client| {
+            let who: Identity = client.get("/whoami")?;
+            Ok((who, client.get::<Vec<WorkerInfo>>("/workers")?))
+        });
+        match asked {
             Err(failure) => {
                 let refused = failure.exit == crate::failure::Exit::Refused;
                 let what = if refused { "token" } else { "master" };
@@ -143,16 +145,18 @@ impl DoctorArgs {
                 let health = if refused { Health::Fail } else { Health::Warn };
                 vec![Finding::bad(what, health, failure.error.message, failure.error.help)]
             }
-            Ok(workers) => {
+            Ok((who, workers)) => {
                 let alive = workers.iter().filter(|worker| worker.alive).count();
-                let master = Finding::ok("master", "answers, and knows the token");
+                let name = if who.name.is_empty() { "the cluster's own" } else { &who.name };
+                let master = Finding::ok("master", "answers");
+                let token = Finding::ok("token", format!("{name}, role {}", super::tokens::word(who.role)));
                 let workers = match alive {
                     0 => {
                         Finding::bad("workers", Health::Warn, "none is alive", "start one: firesteel worker")
                     }
                     _ => Finding::ok("workers", format!("{alive} alive")),
                 };
-                vec![master, workers]
+                vec![master, token, workers]
             }
         }
     }

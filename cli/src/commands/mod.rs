@@ -2,6 +2,7 @@
 
 mod admin;
 mod apps;
+mod audit;
 mod completions;
 mod config;
 mod doctor;
@@ -67,6 +68,7 @@ pub enum Command {
     Plugins(plugins::PluginsArgs),
     Events(events::EventsArgs),
     Tokens(tokens::TokensArgs),
+    Audit(audit::AuditArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
     Explain(explain::ExplainArgs),
@@ -104,6 +106,7 @@ impl Command {
             Command::Plugins(args) => args.run(),
             Command::Events(args) => args.run(),
             Command::Tokens(args) => args.run(),
+            Command::Audit(args) => args.run(),
             Command::Config(args) => args.run(),
             Command::Doctor(args) => args.run(),
             Command::Explain(args) => args.run(),

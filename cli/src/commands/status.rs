@@ -5,7 +5,7 @@ use crate::client::{Client, ConnectArgs, WAIT_MS};
 use crate::failure::{Exit, Outcome};
 use crate::print;
 use clap::Args;
-use firesteel_common::http::{AppState, AppStatus};
+use firesteel_common::http::{AppProgress, AppState, AppStatus, StageProgress};
 use firesteel_common::id::AppId;
 
 /// Shows where an application is in its life
@@ -31,7 +31,7 @@ impl StatusArgs {
         let status = if self.wait { ended(&client, self.app)? } else { get(&client, self.app, 0)? };
         match self.format {
             ListFormat::Json => print_json(&status)?,
-            ListFormat::Table => print_one(&status)?,
+            ListFormat::Table => print_one(&client, &status)?,
         }
         let failed = matches!(status.state, AppState::Failed | AppState::Killed);
         Ok(if self.wait && failed { Exit::ApplicationFailed } else { Exit::Done })
@@ -40,12 +40,40 @@ impl StatusArgs {
 
 /// What `submit --status` shows.
 pub fn show(connect: &ConnectArgs, app: AppId) -> Outcome<Exit> {
-    print_one(&get(&Client::find(connect)?, app, 0)?)?;
+    let client = Client::find(connect)?;
+    print_one(&client, &get(&client, app, 0)?)?;
     Ok(Exit::Done)
 }
 
-fn print_one(status: &AppStatus) -> Outcome<()> {
-    print::data(print::safe(&describe(status)).as_bytes())
+fn print_one(client: &Client, status: &AppStatus) -> Outcome<()> {
+    let mut text = describe(status);
+    if status.state == AppState::Running {
+        // Without it the status is still worth something.
+        let progress = client.get::<AppProgress>(&format!("/applications/{}/progress", status.app));
+        text.push_str(&progress.map(|progress| describe_progress(&progress)).unwrap_or_default());
+    }
+    print::data(print::safe(&text).as_bytes())
+}
+
+/// A row for each stage.
+fn describe_progress(progress: &AppProgress) -> String {
+    if progress.stages.is_empty() {
+        return String::new();
+    }
+    let row = |stage: &StageProgress| {
+        vec![
+            stage.stage.to_string(),
+            format!("{}/{}", stage.finished, stage.tasks),
+            stage.running.to_string(),
+            stage.failed.to_string(),
+            stage.records.to_string(),
+            stage.bytes.to_string(),
+            stage.name.clone(),
+        ]
+    };
+    let rows: Vec<_> = progress.stages.iter().map(row).collect();
+    let header = ["STAGE", "TASKS", "RUNNING", "FAILED", "RECORDS", "BYTES", "NAME"];
+    format!("\n{}", print::table(&header, &rows))
 }
 
 /// The status, at once or when the application has ended, at most `wait_ms` later.

@@ -5,8 +5,7 @@ use crate::client::{Client, ConnectArgs};
 use crate::failure::{Exit, Outcome};
 use crate::print;
 use clap::{Args, Subcommand};
-use firesteel_common::http::Role;
-use serde_json::Value;
+use firesteel_common::http::{Role, TokenCreate, TokenCreated, TokenInfo};
 
 /// Creates, lists and revokes tokens (for administrators)
 #[derive(Debug, Args)]
@@ -49,18 +48,21 @@ enum TokensCommand {
     },
 }
 
-#[derive(serde::Serialize)]
-struct Wanted {
-    name: String,
-    role: Role,
-}
-
 fn role(text: &str) -> Result<Role, String> {
     match text {
         "viewer" => Ok(Role::Viewer),
         "submit" => Ok(Role::Submit),
         "admin" => Ok(Role::Admin),
         _ => Err("a role is viewer, submit or admin".to_owned()),
+    }
+}
+
+/// A role in a word.
+pub fn word(role: Role) -> &'static str {
+    match role {
+        Role::Viewer => "viewer",
+        Role::Submit => "submit",
+        Role::Admin => "admin",
     }
 }
 
@@ -78,10 +80,11 @@ impl TokensArgs {
     pub fn run(self) -> Outcome<Exit> {
         match self.command {
             TokensCommand::Create { name, role, format, connect } => {
-                let made: Value = Client::find(&connect)?.post("/tokens", &Wanted { name, role })?;
-                match (format, made.get("token").and_then(Value::as_str)) {
-                    (ListFormat::Table, Some(token)) => print::line(print::safe(token))?,
-                    _ => print_json(&made)?,
+                let made: TokenCreated =
+                    Client::find(&connect)?.post("/tokens", &TokenCreate { name, role })?;
+                match format {
+                    ListFormat::Table => print::line(print::safe(&made.token))?,
+                    ListFormat::Json => print_json(&made)?,
                 }
             }
             TokensCommand::List { format, connect } => list(&Client::find(&connect)?, format)?,
@@ -95,18 +98,13 @@ impl TokensArgs {
 }
 
 fn list(client: &Client, format: ListFormat) -> Outcome<()> {
-    let tokens: Vec<Value> = client.get("/tokens")?;
+    let tokens: Vec<TokenInfo> = client.get("/tokens")?;
     if format == ListFormat::Json {
         return print_json(&tokens);
     }
-    let text = |token: &Value, name: &str| {
-        token.get(name).and_then(Value::as_str).map(str::to_owned).unwrap_or_default()
-    };
-    let time = |token: &Value, name: &str| {
-        token.get(name).and_then(Value::as_u64).map(print::utc).unwrap_or_else(|| "never".to_owned())
-    };
-    let row = |token: &Value| {
-        vec![text(token, "name"), text(token, "role"), time(token, "created_ms"), time(token, "last_used_ms")]
+    let row = |token: &TokenInfo| {
+        let used = token.last_used_ms.map_or_else(|| "-".to_owned(), print::utc);
+        vec![token.name.clone(), word(token.role).to_owned(), print::utc(token.created_ms), used]
     };
     let rows: Vec<_> = tokens.iter().map(row).collect();
     print::data(print::table(&["NAME", "ROLE", "CREATED", "LAST USED"], &rows).as_bytes())
