@@ -44,7 +44,8 @@ FIRESTEEL_LOG filters the log of a process (info, debug, firesteel_master=debug)
 ///
 /// `firesteel local` starts a cluster on this machine; `firesteel submit` runs something on it.
 #[derive(Debug, Parser)]
-#[command(name = "firesteel", version, propagate_version = true, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "firesteel", version, propagate_version = true)]
+#[command(after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -58,7 +59,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Local(local::LocalArgs),
-    Submit(submit::SubmitArgs),
+    Submit(Box<submit::SubmitArgs>),
     Status(status::StatusArgs),
     Result(result::ResultArgs),
     Logs(logs::LogsArgs),

@@ -1,5 +1,5 @@
-//! How a submission is configured: layers of keys, the later ones over the earlier ones, each value with where
-//! it came from. Pure: reading files and the environment is the caller's work.
+//! How a submission is configured: layers of keys, the later ones over the earlier ones, each value with
+//! where it came from. Pure: reading files and the environment is the caller's work.
 
 use crate::failure::{Failure, Outcome};
 use firesteel_common::error::nearest;

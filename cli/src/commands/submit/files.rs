@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 const DEFAULTS: &str = "spark-defaults.conf";
 
-/// The layer of `spark-defaults.conf`, if there is one: in the directory that `FIRESTEEL_CONF_DIR` names, else
-/// `SPARK_CONF_DIR`, else in `conf` of `SPARK_HOME`.
+/// The layer of `spark-defaults.conf`, if there is one: in the directory that `FIRESTEEL_CONF_DIR` names,
+/// else `SPARK_CONF_DIR`, else in `conf` of `SPARK_HOME`.
 ///
 /// # Errors
 /// Misuse, if it is there and cannot be read or understood.

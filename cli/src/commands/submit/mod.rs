@@ -86,7 +86,8 @@ pub struct SubmitArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     tag: Vec<String>,
     /// Submit it again when it fails, at most this often (not when it was killed)
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=100))]
     max_retries: u32,
     /// Check everything on this machine, print what would be submitted, and submit nothing
     #[arg(long)]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+const NO_ANSWER: &str = "stopped without an answer: `firesteel apps` shows what was submitted";
 /// How long the answer to a request that is on its way is waited for after Ctrl-C.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -54,9 +55,9 @@ pub fn unless_stopped(
             }
             _ => print::talk("stopped before anything was submitted"),
         },
-        recv(stop) -> _ => print::talk("stopped without an answer: `firesteel apps` shows what was submitted"),
+        recv(stop) -> _ => print::talk(NO_ANSWER),
         recv(after(PATIENCE)) -> _ => {
-            print::talk("stopped without an answer: `firesteel apps` shows what was submitted");
+            print::talk(NO_ANSWER);
         }
     }
     Ok(None)
