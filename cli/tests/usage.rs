@@ -205,3 +205,14 @@ fn settings_keys_codes_and_completions_are_printed_without_a_cluster() {
     let findings: serde_json::Value = serde_json::from_str(&stdout(&["doctor", "-o", "json"])).unwrap();
     assert!(findings.as_array().unwrap().iter().any(|finding| finding["what"] == "master"));
 }
+
+#[test]
+fn a_file_too_large_for_a_plugin_is_refused_before_it_is_read() {
+    let path = std::env::temp_dir().join(format!("firesteel-usage-large-{}.so", std::process::id()));
+    // Sparse: it takes no room.
+    std::fs::File::create(&path).unwrap().set_len(5 << 30).unwrap();
+    let (code, text) = code_and_stderr(&["submit", path.to_str().unwrap()]);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("no plugin is longer than"), "{text}");
+}

@@ -96,3 +96,77 @@ fn each_kind_of_failure_has_its_exit_code() {
     assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
     stop(cluster);
 }
+
+#[test]
+fn an_application_that_has_ended_cannot_be_killed_and_its_log_ends_with_the_master() {
+    let _machine = machine();
+    let mut cluster = Cluster::start(&setup()).unwrap();
+    let plugin = wordcount();
+    let plugin = plugin.to_str().unwrap();
+    let output = firesteel(&cluster, &["submit", "--quiet", plugin, "--entry", "empty_tasks", "count=3"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let killed = firesteel(&cluster, &["kill", "app-1"]);
+    assert_eq!(killed.status.code(), Some(1), "{}", stderr(&killed));
+    assert!(stderr(&killed).contains("has ended already (succeeded)"), "{}", stderr(&killed));
+    let events = stdout(&firesteel(&cluster, &["events", "--follow", "app-1", "-o", "json"]));
+    assert!(events.lines().last().is_some_and(|line| line.contains("app_ended")), "{events}");
+    cluster.kill_master();
+    cluster.restart_master().unwrap();
+    let logs = firesteel(&cluster, &["logs", "app-1"]);
+    assert!(
+        logs.status.success() && stderr(&logs).contains("do not outlive the master"),
+        "{}",
+        stderr(&logs)
+    );
+    stop(cluster);
+}
+
+#[test]
+fn an_application_that_takes_too_long_ends_with_124() {
+    let _machine = machine();
+    let cluster = Cluster::start(&setup()).unwrap();
+    let plugin = wordcount();
+    let plugin = plugin.to_str().unwrap();
+    let args = ["submit", "--timeout", "100ms", plugin, "--entry", "empty_tasks", "count=60000"];
+    let output = firesteel(&cluster, &args);
+    assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
+    assert!(stderr(&output).contains("TIMED_OUT"), "{}", stderr(&output));
+    stop(cluster);
+}
+
+#[test]
+fn paths_of_the_command_are_understood_in_client_mode_only() {
+    let _machine = machine();
+    let cluster = Cluster::start(&setup()).unwrap();
+    text::write(&cluster.run_dir().join("text"), 1, 1 << 16, 3);
+    let plugin = wordcount();
+    let plugin = plugin.to_str().unwrap();
+    let submit = |more: &[&str]| {
+        let args = [&["submit", plugin, "--entry", "wordcount", "top=1"], more].concat();
+        cluster.firesteel(&args).unwrap().current_dir(cluster.run_dir()).output().unwrap()
+    };
+    let output = submit(&["--deploy-mode", "client", "input=text"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let output = submit(&["input=text"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("give an absolute path"), "{}", stderr(&output));
+    let input = format!("input={}", cluster.run_dir().join("text").display());
+    let output = submit(&[&input, "output=out"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("OUTPUT_NOT_WRITABLE"), "{}", stderr(&output));
+    stop(cluster);
+}
+
+#[test]
+fn a_temporary_cluster_lives_as_long_as_its_command() {
+    let _machine = machine();
+    let plugin = wordcount();
+    let home = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(firesteel_tests::cluster::binary().unwrap());
+    let args =
+        ["submit", "--master", "local[2]", plugin.to_str().unwrap(), "--entry", "empty_tasks", "count=5"];
+    let output = command.args(args).env("TMPDIR", home.path()).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stdout(&output).trim(), "0");
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+}
