@@ -4,8 +4,17 @@ use crate::failure::{Failure, Outcome};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::io;
 
+/// What the process was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Ctrl-C: whoever sits at the terminal may be asked what is meant.
+    Interrupt,
+    /// SIGTERM: it is to end.
+    Terminate,
+}
+
 /// A channel that gets a message for every SIGINT or SIGTERM from now on.
-pub fn stop_requests() -> Outcome<Receiver<()>> {
+pub fn stop_requests() -> Outcome<Receiver<Stop>> {
     let (sender, receiver) = bounded(4);
     let (ready, listening) = bounded::<io::Result<()>>(1);
     std::thread::Builder::new()
@@ -25,22 +34,20 @@ pub fn stop_requests() -> Outcome<Receiver<()>> {
     }
 }
 
-async fn listen(sender: &Sender<()>, ready: &Sender<io::Result<()>>) -> io::Result<()> {
+async fn listen(sender: &Sender<Stop>, ready: &Sender<io::Result<()>>) -> io::Result<()> {
     use actix_web::rt::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let _ = ready.send(Ok(()));
     loop {
-        std::future::poll_fn(|context| {
-            let interrupted = interrupt.poll_recv(context).is_ready();
-            if interrupted || terminate.poll_recv(context).is_ready() {
-                std::task::Poll::Ready(())
-            } else {
-                std::task::Poll::Pending
+        let stop = std::future::poll_fn(|context| {
+            if terminate.poll_recv(context).is_ready() {
+                return std::task::Poll::Ready(Stop::Terminate);
             }
+            interrupt.poll_recv(context).map(|_| Stop::Interrupt)
         })
         .await;
-        if sender.send(()).is_err() {
+        if sender.send(stop).is_err() {
             return Ok(());
         }
     }

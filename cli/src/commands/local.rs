@@ -3,7 +3,8 @@
 use crate::children::{self, Server};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::settings::SettingsArgs;
-use crate::{print, run_dir, signals};
+use crate::signals::{self, Stop};
+use crate::{print, run_dir};
 use clap::{Args, ValueEnum};
 use crossbeam::channel::Receiver;
 use firesteel_common::error::{Error, ErrorCode};
@@ -194,7 +195,7 @@ struct Cluster {
 
 impl Cluster {
     /// Waits until it shall stop, or cannot go on.
-    fn watch(&mut self, stop: &Receiver<()>) -> Outcome<Exit> {
+    fn watch(&mut self, stop: &Receiver<Stop>) -> Outcome<Exit> {
         loop {
             if stop.recv_timeout(LOOK).is_ok() {
                 return Ok(Exit::Done);

@@ -21,8 +21,9 @@ pub use conf::is_secret;
 use super::result::OutputArgs;
 use crate::client::{Client, ConnectArgs};
 use crate::failure::{Exit, Failure, Outcome};
+use crate::print;
 use crate::settings::SettingsArgs;
-use crate::{print, signals};
+use crate::signals::{self, Stop};
 use clap::{Args, ValueEnum};
 use crossbeam::channel::{Receiver, RecvTimeoutError, bounded, never};
 use crossbeam::select;
@@ -247,7 +248,7 @@ impl SubmitArgs {
         client: &Client,
         request: &SubmitRequest,
         plugin: Option<&Arc<request::Plugin>>,
-        stop: &Receiver<()>,
+        stop: &Receiver<Stop>,
     ) -> Outcome<Exit> {
         let mut left = self.max_retries;
         loop {
@@ -272,7 +273,7 @@ impl SubmitArgs {
         client: &Client,
         request: &SubmitRequest,
         plugin: Option<&Arc<request::Plugin>>,
-        stop: &Receiver<()>,
+        stop: &Receiver<Stop>,
     ) -> Outcome<Exit> {
         let Some(response) = send::unless_stopped(client, request, plugin, stop)? else {
             return Ok(Exit::Interrupted);
@@ -308,7 +309,7 @@ impl SubmitArgs {
         &self,
         client: &Client,
         app: AppId,
-        stop: &Receiver<()>,
+        stop: &Receiver<Stop>,
         driver_ended: &Receiver<String>,
         can_detach: bool,
     ) -> Outcome<Exit> {
@@ -325,7 +326,7 @@ impl SubmitArgs {
         let status = loop {
             select! {
                 recv(ended) -> status => break status.ok(),
-                recv(stop) -> _ => match question::ask(&screen, app, can_detach, stop) {
+                recv(stop) -> why => match question::ask(&screen, app, can_detach, why.ok(), stop) {
                     question::Answer::Continue => {}
                     question::Answer::Detach => {
                         screen.clear();

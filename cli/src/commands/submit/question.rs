@@ -1,6 +1,7 @@
 //! What Ctrl-C means while an application runs: on a terminal it is asked for, otherwise it kills.
 
 use super::screen::Screen;
+use crate::signals::Stop;
 use crossbeam::channel::{Receiver, bounded};
 use crossbeam::select;
 use firesteel_common::id::AppId;
@@ -17,10 +18,17 @@ pub enum Answer {
     Continue,
 }
 
-/// Asks on a terminal; a second Ctrl-C, and no terminal, kill. `can_detach` says whether the application can
+/// Asks on a terminal after Ctrl-C; a second one, SIGTERM, and no terminal, kill. `can_detach` says whether the application can
 /// go on without this command.
-pub fn ask(screen: &Screen, app: AppId, can_detach: bool, stop: &Receiver<()>) -> Answer {
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+pub fn ask(
+    screen: &Screen,
+    app: AppId,
+    can_detach: bool,
+    why: Option<Stop>,
+    stop: &Receiver<Stop>,
+) -> Answer {
+    let is_question = why == Some(Stop::Interrupt);
+    if !is_question || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Answer::Kill;
     }
     let choice = if can_detach { "(d)etach, (k)ill or (c)ontinue" } else { "(k)ill or (c)ontinue" };
@@ -30,7 +38,7 @@ pub fn ask(screen: &Screen, app: AppId, can_detach: bool, stop: &Receiver<()>) -
     answer
 }
 
-fn wait_for_answer(can_detach: bool, stop: &Receiver<()>) -> Answer {
+fn wait_for_answer(can_detach: bool, stop: &Receiver<Stop>) -> Answer {
     let (sender, lines) = bounded(1);
     // It ends with the process if nobody types anything.
     let started = std::thread::Builder::new().name("question".into()).spawn(move || {

@@ -5,6 +5,7 @@ use super::request::{self, Plugin};
 use crate::client::Client;
 use crate::failure::{Failure, Outcome};
 use crate::print;
+use crate::signals::Stop;
 use crossbeam::channel::{Receiver, after, bounded};
 use crossbeam::select;
 use firesteel_common::http::{SubmitRequest, SubmitResponse};
@@ -24,7 +25,7 @@ pub fn unless_stopped(
     client: &Client,
     request: &SubmitRequest,
     plugin: Option<&Arc<Plugin>>,
-    stop: &Receiver<()>,
+    stop: &Receiver<Stop>,
 ) -> Outcome<Option<SubmitResponse>> {
     if stop.try_recv().is_ok() {
         print::talk("stopped before anything was submitted");
