@@ -5,12 +5,13 @@ use crate::actor::{Fact, Master, feed};
 use crate::effects::Shared;
 use crate::files::plugin_path;
 use actix::Addr;
+use firesteel_common::graph::StageSpec;
 use firesteel_common::id::AppAttemptId;
 use firesteel_common::protocol::data::{DATA_FRAME_LEN_MAX, PluginReply, PluginRequest};
 use firesteel_common::protocol::driver::{FromDriver, ToDriver};
 use firesteel_common::protocol::hello::Role;
 use firesteel_common::protocol::worker::{FromWorker, ToMaster, ToWorker};
-use firesteel_common::{Error, Result};
+use firesteel_common::{Error, ErrorCode, Result};
 use firesteel_net::listener::Service;
 use firesteel_net::{Key, Link, Listener, Socket, Transport, read_frame, write_frame};
 use firesteel_scheduler::event::{Event, LinkId};
@@ -24,6 +25,8 @@ use std::time::Duration;
 
 /// Messages that may wait for a peer; one that lets more pile up is dropped and comes back.
 const OUTBOX: usize = 16_384;
+/// Parts of a driver's graph that are put together when it attaches.
+const ATTACH_PARTS_MAX: usize = 128;
 /// How long a worker may take over one step of fetching a plugin.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -118,9 +121,17 @@ impl Control {
         let gate = Arc::new(OnceLock::new());
         let (open, close) = (Arc::clone(&gate), Arc::clone(&gate));
         let (actor, closed) = (self.actor.clone(), self.actor.clone());
+        let mut parts = Parts::default();
         let on_message = move |message: FromDriver| {
             open.wait();
-            feed(&actor, Fact::FromDriver(app, link, message))
+            match parts.gather(message) {
+                Ok(Some(message)) => feed(&actor, Fact::FromDriver(app, link, message)),
+                Ok(None) => true,
+                Err(error) => {
+                    tracing::warn!(%error, %app, "a driver is not listened to");
+                    false
+                }
+            }
         };
         let on_close = move |error: Option<Error>| {
             close.wait();
@@ -134,6 +145,36 @@ impl Control {
         feed(&self.actor, Fact::DriverLinked(app, link, sender));
         gate.get_or_init(|| ());
         Ok(())
+    }
+}
+
+/// The parts of an attachment that have come.
+#[derive(Default)]
+struct Parts {
+    stages: Vec<StageSpec>,
+    count: usize,
+}
+
+impl Parts {
+    /// Keeps a part; hands on everything else, and an attachment with all of its parts.
+    fn gather(&mut self, message: FromDriver) -> Result<Option<FromDriver>> {
+        match message {
+            FromDriver::AttachPart { .. } if self.count == ATTACH_PARTS_MAX => {
+                let what = format!("a graph of more than {ATTACH_PARTS_MAX} parts");
+                Err(Error::new(ErrorCode::TooLarge, what))
+            }
+            FromDriver::AttachPart { stages } => {
+                self.count += 1;
+                self.stages.extend(stages);
+                Ok(None)
+            }
+            FromDriver::Attach { stages, jobs } => {
+                let Parts { stages: mut all, .. } = std::mem::take(self);
+                all.extend(stages);
+                Ok(Some(FromDriver::Attach { stages: all, jobs }))
+            }
+            other => Ok(Some(other)),
+        }
     }
 }
 
@@ -171,4 +212,41 @@ fn serve_plugins(mut stream: Socket, run_dir: &Path) -> Result<()> {
         std::io::copy(&mut file, &mut stream).map_err(failed)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firesteel_common::Payload;
+    use firesteel_common::graph::{OutputOrder, StageKind, TaskCode};
+    use firesteel_common::id::StageId;
+
+    fn part(ids: std::ops::Range<u32>) -> Vec<StageSpec> {
+        ids.map(|id| StageSpec {
+            id: StageId(id),
+            name: String::new(),
+            kind: StageKind::Result,
+            code: TaskCode::Sql,
+            payload: Payload::empty(),
+            tasks: Vec::new(),
+            inputs: Vec::new(),
+            order: OutputOrder::Ordered,
+        })
+        .collect()
+    }
+
+    #[test]
+    fn an_attachment_is_put_together_and_its_parts_are_bounded() {
+        let mut parts = Parts::default();
+        assert_eq!(parts.gather(FromDriver::AttachPart { stages: part(0..2) }).unwrap(), None);
+        assert_eq!(parts.gather(FromDriver::AttachPart { stages: part(2..3) }).unwrap(), None);
+        let attach = |stages| FromDriver::Attach { stages, jobs: Vec::new() };
+        assert_eq!(parts.gather(attach(part(3..5))).unwrap(), Some(attach(part(0..5))));
+        assert_eq!(parts.gather(attach(part(7..8))).unwrap(), Some(attach(part(7..8))), "nothing is left");
+        for _ in 0..ATTACH_PARTS_MAX {
+            parts.gather(FromDriver::AttachPart { stages: part(0..1) }).unwrap();
+        }
+        let refused = parts.gather(FromDriver::AttachPart { stages: part(0..1) }).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::TooLarge);
+    }
 }

@@ -54,6 +54,12 @@ pub enum FromDriver {
     /// What the driver prints in client mode travels with its own terminal; in cluster mode with its worker.
     /// This is the end of the application: its result or its error.
     Finish(Result<Payload, Error>),
+    /// Before `Attach`, where the graph is long: stages that come before those of `Attach`. Gathered by who
+    /// receives it; a scheduler sees `Attach` with all of them.
+    AttachPart {
+        /// Stages that still have handles, parents first.
+        stages: Vec<StageSpec>,
+    },
 }
 
 /// What the master tells a driver.

@@ -110,6 +110,8 @@ impl Scheduler {
         let (run, cx) = (&mut app.run, &mut self.cluster);
         match message {
             FromDriver::Attach { stages, jobs } => self.attach(id.app, stages, jobs),
+            // Gathered before it comes here.
+            FromDriver::AttachPart { .. } => {}
             FromDriver::Submit(job) => run.submit(cx, job),
             FromDriver::Extend { job, stages, targets, open } => run.extend(cx, job, stages, targets, open),
             FromDriver::Release { stages, datasets } => run.release(cx, &stages, &datasets),
@@ -145,7 +147,7 @@ impl Scheduler {
         let answer = match message {
             FromDriver::Finish(_) => ToDriver::Committed,
             FromDriver::Attach { jobs, .. } if jobs.is_empty() => return self.tell_attached(id),
-            FromDriver::Release { .. } => return,
+            FromDriver::Release { .. } | FromDriver::AttachPart { .. } => return,
             _ => ToDriver::Kill { reason: format!("{} has ended", id.app) },
         };
         self.cluster.tell_driver(id, answer);

@@ -7,9 +7,13 @@ use firesteel_common::error::{Error, ErrorCode, Result};
 use firesteel_common::graph::{StageKind, StageSpec};
 use firesteel_common::id::{DatasetId, JobId, StageId};
 use firesteel_common::job::{JobEvent, JobSpec, Target};
+use firesteel_common::protocol::codec;
 use firesteel_common::protocol::driver::FromDriver;
 use firesteel_common::task::ResultValue;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// How long the parts of a graph are, in bytes, when it is told to a master again.
+const PART_LEN: usize = 16 * 1024 * 1024;
 
 /// Everything that an attachment is made of, and the events that were not taken yet.
 ///
@@ -173,7 +177,8 @@ impl Session {
         let stages = stages.iter().map(|known| known.spec.clone()).collect();
         let unfinished = || self.jobs.values().filter(|job| !job.ended);
         let jobs = unfinished().map(|job| job.unfinished(&self.stages)).collect();
-        let mut messages = vec![FromDriver::Attach { stages, jobs }];
+        let (mut messages, stages) = in_parts(stages, PART_LEN);
+        messages.push(FromDriver::Attach { stages, jobs });
         let datasets: Vec<DatasetId> = self.datasets_released.iter().copied().collect();
         if !released.is_empty() || !datasets.is_empty() {
             messages.push(FromDriver::Release { stages: released, datasets });
@@ -215,6 +220,23 @@ impl Session {
         }
         self.stages.retain(|id, _| kept.contains(id));
     }
+}
+
+/// Divides a long graph such that no part has much more than `max` bytes, unless it is one stage; the last part
+/// is for the attachment itself.
+pub(super) fn in_parts(stages: Vec<StageSpec>, max: usize) -> (Vec<FromDriver>, Vec<StageSpec>) {
+    let (mut parts, mut part, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for stage in stages {
+        // One without a frame is refused where it is sent.
+        let len = codec::encode(&stage).map_or(0, |encoded| encoded.len());
+        if bytes + len > max && !part.is_empty() {
+            parts.push(FromDriver::AttachPart { stages: std::mem::take(&mut part) });
+            bytes = 0;
+        }
+        bytes += len;
+        part.push(stage);
+    }
+    (parts, part)
 }
 
 impl Job {

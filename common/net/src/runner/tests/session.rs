@@ -1,6 +1,6 @@
 //! What is remembered and what is forgotten, as data.
 
-use crate::runner::session::Session;
+use crate::runner::session::{Session, in_parts};
 use crate::testing::app;
 use firesteel_common::Payload;
 use firesteel_common::block::{BlockId, BlockKind};
@@ -186,4 +186,22 @@ fn a_result_stage_is_released_with_its_last_block() {
     session.release(vec![StageId(0)], vec![]);
     assert_eq!(session.release_result(block(1)), None);
     assert_eq!(attachment(&mut session), "stages");
+}
+
+#[test]
+fn a_long_graph_is_told_in_parts() {
+    let stages: Vec<StageSpec> = (0..10).map(|id| map_stage(id, &[])).collect();
+    let len = firesteel_common::protocol::codec::encode(&stages[0]).unwrap().len();
+    for (max, lengths) in [(usize::MAX, vec![]), (3 * len, vec![3, 3, 3]), (0, vec![1; 9])] {
+        let (parts, rest) = in_parts(stages.clone(), max);
+        let parts: Vec<Vec<StageSpec>> = parts
+            .into_iter()
+            .map(|part| match part {
+                FromDriver::AttachPart { stages } => stages,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), lengths);
+        assert_eq!(parts.into_iter().flatten().chain(rest).collect::<Vec<_>>(), stages);
+    }
 }
