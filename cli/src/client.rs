@@ -116,6 +116,7 @@ impl Client {
     /// A client for an address with or without a scheme (then http, on this machine); `authority` is the file
     /// of the certificate that is trusted with https, and no other is.
     pub fn over(address: &str, token: &str, authority: Option<&Path>) -> Outcome<Self> {
+        let address = &without_spark(address);
         let (base, tls) = match address.split_once("://") {
             None => (format!("http://{address}"), None),
             Some(("http", _)) => (address.to_owned(), None),
@@ -281,6 +282,13 @@ fn is_loopback(url: &str) -> bool {
     bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// `spark://HOST:PORT` is the HTTP daemon at that place, with TLS unless it is on this machine.
+fn without_spark(address: &str) -> String {
+    let Some(place) = address.strip_prefix("spark://") else { return address.to_owned() };
+    let plain = format!("http://{place}");
+    if is_loopback(&plain) { plain } else { format!("https://{place}") }
+}
+
 fn no_home() -> Failure {
     Failure::usage("it is not known where a master is").with_help("give --master URL or --run-dir DIR")
 }
@@ -291,4 +299,21 @@ fn read_token(path: &Path) -> Outcome<String> {
         Failure { exit: Exit::Refused, error: Error::new(ErrorCode::Unauthenticated, message) }
             .with_help("give the token with --token-file FILE or in FIRESTEEL_TOKEN")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_master_in_spark_s_words_is_the_http_daemon() {
+        for (text, expected) in [
+            ("spark://127.0.0.1:7077", "http://127.0.0.1:7077"),
+            ("spark://far.example:7077", "https://far.example:7077"),
+            ("http://127.0.0.1:1", "http://127.0.0.1:1"),
+            ("h:1", "h:1"),
+        ] {
+            assert_eq!(without_spark(text), expected);
+        }
+    }
 }

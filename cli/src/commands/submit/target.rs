@@ -42,7 +42,6 @@ pub fn parse(text: &str) -> Outcome<Target> {
         "spark" if rest.contains(',') => Err(Failure::usage("one master is spoken to, not several")
             .with_help("name the one that runs: there are no standby masters in this version")),
         "spark" if rest.is_empty() => Err(wrong()),
-        "spark" => Ok(Target::Address(format!("http://{rest}"))),
         "k8s" | "mesos" => Err(unsupported(scheme)),
         "sc" => Err(Failure::usage("Spark Connect is not supported in this version")
             .with_help("give the address of the master's HTTP daemon")),
@@ -104,7 +103,7 @@ mod tests {
     fn every_form_of_a_master_is_understood() {
         let address = |text: &str| Target::Address(text.to_owned());
         for (text, expected) in [
-            ("spark://h:7077", address("http://h:7077")),
+            ("spark://h:7077", address("spark://h:7077")),
             ("http://h:1", address("http://h:1")),
             ("https://h:1", address("https://h:1")),
             ("h:1", address("h:1")),
