@@ -77,6 +77,11 @@ impl LocalArgs {
         let config = self.settings.load_over(&[("worker.cores", share.to_string())], &self.flags())?;
         check_address("master.http", &config.master.http)?;
         check_address("master.listen", &config.master.listen)?;
+        if !config.tls.cert.is_empty() {
+            // One configuration cannot hold the certificates of both roles.
+            return Err(Failure::usage("a cluster on this machine speaks no TLS, and tls.cert is set")
+                .with_help("start `firesteel master` and `firesteel worker`, each with its own settings"));
+        }
         let dir = match &self.run_dir {
             Some(dir) => dir.clone(),
             None => run_dir::default_local_dir()?,
