@@ -63,3 +63,39 @@ pub fn unless_stopped(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn request() -> SubmitRequest {
+        serde_json::from_value(serde_json::json!({})).unwrap()
+    }
+
+    #[test]
+    fn after_ctrl_c_nothing_is_sent_any_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let client = Client::over(&listener.local_addr().unwrap().to_string(), "t", None).unwrap();
+        let (sender, stop) = bounded(2);
+        sender.send(Stop::Interrupt).unwrap();
+        assert!(unless_stopped(&client, &request(), None, &stop).unwrap().is_none());
+        assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_master_that_does_not_answer_does_not_hold_the_command() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = Client::over(&listener.local_addr().unwrap().to_string(), "t", None).unwrap();
+        let (sender, stop) = bounded(2);
+        let silent = std::thread::spawn(move || {
+            let connection = listener.accept().unwrap();
+            sender.send(Stop::Interrupt).unwrap();
+            sender.send(Stop::Interrupt).unwrap();
+            connection
+        });
+        assert!(unless_stopped(&client, &request(), None, &stop).unwrap().is_none());
+        silent.join().unwrap();
+    }
+}
