@@ -7,6 +7,11 @@ use crate::print;
 use clap::{Args, ValueEnum};
 use firesteel_common::http::{AppState, AppStatus};
 
+/// How many are asked for at a time.
+const PAGE: usize = 1_000;
+/// The most pages that are asked for.
+const PAGES_MAX: usize = 1_000;
+
 /// Lists the applications of the cluster, the latest last
 #[derive(Debug, Args)]
 pub struct AppsArgs {
@@ -60,8 +65,7 @@ impl From<AppState> for State {
 impl AppsArgs {
     /// One row for each.
     pub fn run(self) -> Outcome<Exit> {
-        let apps: Vec<AppStatus> = Client::find(&self.connect)?.get("/applications")?;
-        let (page, more) = self.page(apps);
+        let (page, more) = self.page(self.fetch(&Client::find(&self.connect)?)?);
         let header = ["APPLICATION", "STATE", "SUBMITTED", "SECONDS", "POOL", "OWNER", "NAME"];
         let exit = print_list(&page, self.format, &header, |app| {
             vec![
@@ -75,15 +79,34 @@ impl AppsArgs {
             ]
         })?;
         if more > 0 && self.format == ListFormat::Table {
-            print::talk(format!("{more} earlier ones: --skip {} shows them", self.skip + self.limit));
+            print::talk(format!("there are earlier ones: --skip {} shows them", self.skip + self.limit));
         }
         Ok(exit)
     }
 
-    /// The page, and how many there are before it.
+    /// Those that are wanted, the newest first, until there are enough to know whether there are more.
+    fn fetch(&self, client: &Client) -> Outcome<Vec<AppStatus>> {
+        let enough = self.skip.saturating_add(self.limit).saturating_add(1);
+        let (mut found, mut offset) = (Vec::new(), 0);
+        for _ in 0..PAGES_MAX {
+            let path = format!("/applications?offset={offset}&limit={PAGE}");
+            let page: Vec<AppStatus> = client.get(&path)?;
+            let last = page.is_empty();
+            offset += page.len();
+            found.extend(page.into_iter().filter(|app| self.wants(app)));
+            if last || found.len() >= enough {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The page, and how many are known before it.
     fn page(&self, mut apps: Vec<AppStatus>) -> (Vec<AppStatus>, usize) {
         apps.retain(|app| self.wants(app));
         apps.sort_by_key(|app| app.app);
+        // One that was submitted between two requests moves the pages: it may come twice.
+        apps.dedup_by_key(|app| app.app);
         apps.truncate(apps.len().saturating_sub(self.skip));
         let more = apps.len().saturating_sub(self.limit);
         (apps.split_off(more), more)

@@ -41,10 +41,12 @@ const AFTER_DRIVER: Duration = Duration::from_secs(5);
 ///
 /// The plugin is uploaded once; it is known by its content afterwards. What the
 /// driver and the tasks print, and how far the work is, appear on standard error;
-/// the result goes to standard output. Ctrl-C kills the application (use --no-wait
-/// for one that shall go on).
+/// the result goes to standard output. Ctrl-C on a terminal asks whether to detach,
+/// kill or continue; elsewhere it kills the application.
 ///
-/// Paths in arguments are opened by the workers: give absolute ones.
+/// Paths in arguments are opened by the workers: give absolute ones. Settings come
+/// from spark-defaults.conf, --properties-file, the environment, --conf and flags of
+/// their own, each over those before it.
 #[derive(Debug, Args)]
 #[command(
     verbatim_doc_comment,
