@@ -150,6 +150,11 @@ impl Client {
         })
     }
 
+    /// The daemon's address, with its scheme and without a path.
+    pub fn root(&self) -> &str {
+        self.base.strip_suffix(API).unwrap_or(&self.base)
+    }
+
     /// A JSON answer.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Outcome<T> {
         self.json(self.request(path).call())

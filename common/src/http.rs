@@ -277,3 +277,10 @@ pub struct Identity {
     /// What its holder may do.
     pub role: Role,
 }
+
+/// The answer to `POST /login-links`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginLink {
+    /// The path at the daemon that begins a session, once and within a minute.
+    pub path: String,
+}

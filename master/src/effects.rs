@@ -11,6 +11,7 @@ use crate::events::EventLogs;
 use crate::journal::{Journal, Outcome, Record};
 use crate::logs::Logs;
 use crate::pending::{PendingRecords, RecordId, Retry};
+use crate::sessions::Sessions;
 use crate::tokens::Tokens;
 use actix::Addr;
 use firesteel_common::http::DeployMode;
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub events: EventLogs,
     /// Told when a worker comes or goes.
     pub workers_changed: Arc<Notify>,
+    /// Browsers that are logged in.
+    pub sessions: Arc<Sessions>,
     /// Who may ask for what.
     pub tokens: Arc<Tokens>,
     /// Who did what, and who was refused.

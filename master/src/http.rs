@@ -15,6 +15,7 @@ mod plugins;
 mod routes;
 mod submit;
 mod tokens;
+mod ui;
 mod workers;
 
 use crate::actor::Master;
@@ -104,12 +105,14 @@ pub(crate) fn start(listener: TcpListener, transport: &Transport, daemon: Daemon
     let scheme = if transport.certificates().is_some() { "https" } else { "http" };
     let tokens = Data::from(daemon.shared.tokens.clone());
     let audit = Data::from(daemon.shared.audit.clone());
+    let sessions = Data::from(daemon.shared.sessions.clone());
     let daemon = Data::new(daemon);
     let server = HttpServer::new(move || {
         App::new()
             .app_data(daemon.clone())
             .app_data(tokens.clone())
             .app_data(audit.clone())
+            .app_data(sessions.clone())
             .app_data(hosts.clone())
             .app_data(Data::new(auth::Scheme(scheme)))
             .app_data(QueryConfig::default().error_handler(bad_query))
@@ -121,6 +124,7 @@ pub(crate) fn start(listener: TcpListener, transport: &Transport, daemon: Daemon
             )
             .service(web::scope(PREFIX).configure(routes))
             .configure(health::routes)
+            .configure(ui::routes)
             .default_service(web::to(no_such_route))
     })
     .workers(THREADS)

@@ -22,6 +22,7 @@ mod parent;
 mod pending;
 mod program;
 mod run;
+mod sessions;
 mod tokens;
 
 pub use elf::read_descriptor;

@@ -116,6 +116,7 @@ impl Running {
             workers_changed: Arc::new(Notify::new()),
             tokens: Arc::new(Tokens::new(&token, std::mem::take(&mut recovered.tokens))),
             audit: Arc::new(Audit::start(run_dir)?),
+            sessions: Arc::default(),
         };
         let scheduler = Scheduler::new(config.scheduler, epoch);
         let actor = Master::start(scheduler, World::new(shared.clone()), first_events(recovered));

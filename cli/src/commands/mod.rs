@@ -19,6 +19,7 @@ mod result;
 mod status;
 mod submit;
 mod tokens;
+mod ui;
 mod worker;
 mod workers;
 
@@ -70,6 +71,7 @@ pub enum Command {
     Events(events::EventsArgs),
     Tokens(tokens::TokensArgs),
     Audit(audit::AuditArgs),
+    Ui(ui::UiArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
     Explain(explain::ExplainArgs),
@@ -108,6 +110,7 @@ impl Command {
             Command::Events(args) => args.run(),
             Command::Tokens(args) => args.run(),
             Command::Audit(args) => args.run(),
+            Command::Ui(args) => args.run(),
             Command::Config(args) => args.run(),
             Command::Doctor(args) => args.run(),
             Command::Explain(args) => args.run(),

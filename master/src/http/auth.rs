@@ -7,8 +7,9 @@
 
 use super::failure::Failure;
 use super::routes::source;
-use super::{PREFIX, health};
+use super::{PREFIX, health, ui};
 use crate::audit::Audit;
+use crate::sessions::Sessions;
 use crate::tokens::{Principal, Tokens};
 use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
@@ -18,6 +19,7 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use firesteel_common::{Error, ErrorCode};
 use std::net::IpAddr;
+use std::time::Instant;
 
 /// Lets a request through, or answers it.
 pub(crate) async fn guard(
@@ -64,13 +66,32 @@ fn admit(request: &ServiceRequest) -> Result<Option<Principal>, Error> {
     if health::PATHS.contains(&path.strip_prefix(PREFIX).unwrap_or(path)) {
         return Ok(None);
     }
+    if ui::is_page(path) {
+        return Ok(None);
+    }
     let bearer = header(request, &AUTHORIZATION)?.and_then(|text| text.strip_prefix("Bearer "));
-    let Some(bearer) = bearer else { return Err(unauthenticated("the request has no token")) };
     let tokens = request.app_data::<Data<Tokens>>();
+    let Some(bearer) = bearer else { return of_session(request, tokens).map(Some) };
     match tokens.and_then(|tokens| tokens.identify(bearer.trim())) {
         Some(principal) => Ok(Some(principal)),
         None => Err(unauthenticated("the token is none of this master's")),
     }
+}
+
+/// Whose session a request of a page belongs to.
+fn of_session(request: &ServiceRequest, tokens: Option<&Data<Tokens>>) -> Result<Principal, Error> {
+    let missing = || unauthenticated("the request has no token");
+    let secret = request.cookie(ui::COOKIE).ok_or_else(missing)?;
+    let sessions = request.app_data::<Data<Sessions>>();
+    let (tokens, sessions) = tokens.zip(sessions).ok_or_else(missing)?;
+    let principal = sessions
+        .identify(secret.value(), tokens, Instant::now())
+        .ok_or_else(|| unauthenticated("the session is over").with_help("run `firesteel ui` again"))?;
+    if !request.method().is_safe() && !request.headers().contains_key(ui::PAGE_HEADER) {
+        let what = format!("a request with a session that changes something needs the header {}", ui::PAGE_HEADER);
+        return Err(Error::new(ErrorCode::PermissionDenied, what));
+    }
+    Ok(principal)
 }
 
 fn unauthenticated(what: &str) -> Error {

@@ -1,7 +1,7 @@
 //! The routes, in one table: what is asked for, what a token must allow, and who answers. Routing, the check
 //! of roles and the tests are all made from it, so there is no route without a role.
 
-use super::{PREFIX, applications, audit, metrics, output, plugins, submit, tokens, workers};
+use super::{PREFIX, applications, audit, metrics, output, plugins, submit, tokens, ui, workers};
 use crate::audit::Audit;
 use crate::tokens::Principal;
 use actix_web::body::{BoxBody, MessageBody};
@@ -55,6 +55,7 @@ routes! {
     delete "/tokens/{name}" Admin tokens::revoke;
     get "/audit" Admin audit::tail;
     get "/metrics" Viewer metrics::get;
+    post "/login-links" Viewer ui::link;
 }
 
 /// Adds all of them.

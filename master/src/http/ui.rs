@@ -1,0 +1,95 @@
+//! The pages: three files that are part of the binary, a login link, and the session behind it. The pages hold
+//! no data; what they show they ask of the same routes as every other client, as whoever logged in.
+
+use super::Daemon;
+use super::auth::Scheme;
+use super::failure::Failure;
+use super::tokens::source;
+use crate::sessions::SESSION_LIFE;
+use crate::tokens::Principal;
+use actix_web::cookie::time::Duration;
+use actix_web::cookie::{Cookie, SameSite};
+use actix_web::http::header::{CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY};
+use actix_web::web::{self, Data, Query};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use firesteel_common::http::LoginLink;
+use serde::Deserialize;
+use std::time::Instant;
+
+/// Where the pages lie.
+pub(super) const PREFIX: &str = "/ui/";
+/// The cookie that holds the secret of a session.
+pub(super) const COOKIE: &str = "firesteel_session";
+/// The header that every request of a page bears which changes something. A page of another origin cannot
+/// set it.
+pub(super) const PAGE_HEADER: &str = "X-Firesteel-Page";
+/// What a page may load and do: only what comes from here.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+    img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const INDEX: &str = include_str!("ui/index.html");
+const STYLE: &str = include_str!("ui/app.css");
+const SCRIPT: &str = include_str!("ui/app.js");
+
+/// Adds the pages.
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/", web::get().to(to_pages))
+        .route("/ui", web::get().to(to_pages))
+        .route("/ui/", web::get().to(async || page("text/html; charset=utf-8", INDEX)))
+        .route("/ui/app.css", web::get().to(async || page("text/css; charset=utf-8", STYLE)))
+        .route("/ui/app.js", web::get().to(async || page("text/javascript; charset=utf-8", SCRIPT)))
+        .route("/ui/login", web::get().to(login));
+}
+
+async fn to_pages() -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((LOCATION, PREFIX)).finish()
+}
+
+fn page(content_type: &'static str, text: &'static str) -> HttpResponse {
+    guarded(HttpResponse::Ok()).content_type(content_type).body(text)
+}
+
+fn guarded(mut response: HttpResponseBuilder) -> HttpResponseBuilder {
+    response.insert_header((CONTENT_SECURITY_POLICY, POLICY));
+    response.insert_header((REFERRER_POLICY, "no-referrer"));
+    response
+}
+
+/// `POST /login-links`: a link that logs a browser in as the holder of the token, once.
+pub(super) async fn link(daemon: Data<Daemon>, principal: Principal) -> Result<HttpResponse, Failure> {
+    let code = daemon.shared.sessions.link(principal, Instant::now())?;
+    let path = format!("{PREFIX}login?code={code}");
+    Ok(HttpResponse::Created().json(LoginLink { path }))
+}
+
+#[derive(Deserialize)]
+struct Code {
+    code: String,
+}
+
+/// `GET /ui/login?code=…`: begins a session.
+async fn login(
+    daemon: Data<Daemon>,
+    scheme: Data<Scheme>,
+    http: HttpRequest,
+    code: Query<Code>,
+) -> Result<HttpResponse, Failure> {
+    let (principal, secret) = daemon.shared.sessions.begin(&code.code, Instant::now())?;
+    daemon.shared.audit.allowed(principal.shown(), &source(&http), "log in", "pages");
+    let life = Duration::seconds(SESSION_LIFE.as_secs().try_into().unwrap_or(0));
+    let cookie = Cookie::build(COOKIE, secret)
+        .path("/")
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .secure(scheme.0 == "https")
+        .max_age(life)
+        .finish();
+    let mut response = guarded(HttpResponse::SeeOther());
+    Ok(response.insert_header((LOCATION, PREFIX)).cookie(cookie).finish())
+}
+
+/// Whether a path is one of a page, which needs no token.
+pub(super) fn is_page(path: &str) -> bool {
+    matches!(path, "/" | "/ui" | "/ui/" | "/ui/app.css" | "/ui/app.js" | "/ui/login")
+}
