@@ -14,7 +14,7 @@ use crate::tokens::{Principal, Tokens};
 use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
+use actix_web::http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, ORIGIN};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use firesteel_common::{Error, ErrorCode};
@@ -81,14 +81,15 @@ fn admit(request: &ServiceRequest) -> Result<Option<Principal>, Error> {
 /// Whose session a request of a page belongs to.
 fn of_session(request: &ServiceRequest, tokens: Option<&Data<Tokens>>) -> Result<Principal, Error> {
     let missing = || unauthenticated("the request has no token");
-    let secret = request.cookie(ui::COOKIE).ok_or_else(missing)?;
+    let secret = header(request, &COOKIE)?.and_then(ui::secret_of).ok_or_else(missing)?;
     let sessions = request.app_data::<Data<Sessions>>();
     let (tokens, sessions) = tokens.zip(sessions).ok_or_else(missing)?;
     let principal = sessions
-        .identify(secret.value(), tokens, Instant::now())
+        .identify(secret, tokens, Instant::now())
         .ok_or_else(|| unauthenticated("the session is over").with_help("run `firesteel ui` again"))?;
     if !request.method().is_safe() && !request.headers().contains_key(ui::PAGE_HEADER) {
-        let what = format!("a request with a session that changes something needs the header {}", ui::PAGE_HEADER);
+        let what =
+            format!("a request with a session that changes something needs the header {}", ui::PAGE_HEADER);
         return Err(Error::new(ErrorCode::PermissionDenied, what));
     }
     Ok(principal)

@@ -7,9 +7,7 @@ use super::failure::Failure;
 use super::tokens::source;
 use crate::sessions::SESSION_LIFE;
 use crate::tokens::Principal;
-use actix_web::cookie::time::Duration;
-use actix_web::cookie::{Cookie, SameSite};
-use actix_web::http::header::{CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY};
+use actix_web::http::header::{CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, SET_COOKIE};
 use actix_web::web::{self, Data, Query};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use firesteel_common::http::LoginLink;
@@ -77,19 +75,38 @@ async fn login(
 ) -> Result<HttpResponse, Failure> {
     let (principal, secret) = daemon.shared.sessions.begin(&code.code, Instant::now())?;
     daemon.shared.audit.allowed(principal.shown(), &source(&http), "log in", "pages");
-    let life = Duration::seconds(SESSION_LIFE.as_secs().try_into().unwrap_or(0));
-    let cookie = Cookie::build(COOKIE, secret)
-        .path("/")
-        .http_only(true)
-        .same_site(SameSite::Strict)
-        .secure(scheme.0 == "https")
-        .max_age(life)
-        .finish();
+    let life = SESSION_LIFE.as_secs();
+    let secure = if scheme.0 == "https" { "; Secure" } else { "" };
+    let cookie = format!("{COOKIE}={secret}; Path=/; Max-Age={life}; HttpOnly; SameSite=Strict{secure}");
     let mut response = guarded(HttpResponse::SeeOther());
-    Ok(response.insert_header((LOCATION, PREFIX)).cookie(cookie).finish())
+    Ok(response.insert_header((LOCATION, PREFIX)).insert_header((SET_COOKIE, cookie)).finish())
+}
+
+/// The secret of the session in a `Cookie` header, if there is one (RFC 6265, section 4.2.1).
+pub(super) fn secret_of(header: &str) -> Option<&str> {
+    header.split(';').find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
 }
 
 /// Whether a path is one of a page, which needs no token.
 pub(super) fn is_page(path: &str) -> bool {
     matches!(path, "/" | "/ui" | "/ui/" | "/ui/app.css" | "/ui/app.js" | "/ui/login")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_is_found_among_other_cookies() {
+        for (header, secret) in [
+            ("firesteel_session=ab", Some("ab")),
+            ("theme=dark; firesteel_session=ab; x=y", Some("ab")),
+            ("firesteel_sessions=ab", None),
+            ("xfiresteel_session=ab", None),
+            ("firesteel_session", None),
+            ("", None),
+        ] {
+            assert_eq!(secret_of(header), secret, "{header}");
+        }
+    }
 }

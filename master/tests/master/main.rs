@@ -7,6 +7,7 @@ mod elf;
 mod harness;
 mod http;
 mod life;
+mod pages;
 mod restart;
 mod roles;
 mod worker;

@@ -11,8 +11,14 @@ use std::net::TcpStream;
 const PREFIX: &str = "/api/firesteel/v1";
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"];
 
-/// Sends a request by hand; the status and the body of the answer.
-fn request(master: &Master, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+/// Sends a request by hand; the status, the head and the body of the answer.
+pub fn request(
+    master: &Master,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (u16, String, String) {
     let mut stream = TcpStream::connect(&master.state.http).unwrap();
     let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
     text.push_str(&format!("Content-Length: {}\r\n", body.len()));
@@ -24,23 +30,24 @@ fn request(master: &Master, method: &str, path: &str, headers: &[(&str, &str)], 
     stream.read_to_end(&mut answer).unwrap();
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_owned(), body.to_owned())
 }
 
 /// Somebody with a token.
-struct User<'a> {
-    master: &'a Master,
-    token: String,
+pub struct User<'a> {
+    pub master: &'a Master,
+    pub token: String,
 }
 
 impl User<'_> {
-    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+    pub fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let bearer = format!("Bearer {}", self.token);
         let headers = [("Host", self.master.state.http.as_str()), ("Authorization", bearer.as_str())];
-        request(self.master, method, &format!("{PREFIX}{path}"), &headers, body)
+        let (status, _, body) = request(self.master, method, &format!("{PREFIX}{path}"), &headers, body);
+        (status, body)
     }
 
-    fn make(&self, name: &str, role: Role) -> User<'_> {
+    pub fn make(&self, name: &str, role: Role) -> User<'_> {
         let (status, body) = self.ask("POST", "/tokens", &json!({"name": name, "role": role}).to_string());
         assert_eq!(status, 201, "{body}");
         let made: TokenCreated = serde_json::from_str(&body).unwrap();
@@ -48,7 +55,7 @@ impl User<'_> {
     }
 }
 
-fn admin<'a>(master: &'a Master, dir: &std::path::Path) -> User<'a> {
+pub fn admin<'a>(master: &'a Master, dir: &std::path::Path) -> User<'a> {
     User { master, token: firesteel_master::read_token(dir).unwrap() }
 }
 

@@ -163,7 +163,7 @@ function workerTable(workers) {
     box.user ? `user ${box.user}` : ''].filter(Boolean).join(', ') || 'none';
   return table(['Worker', 'State', '#Slots in use', '#Drivers', '#Memory', 'Host', 'Data server', 'Sandbox'],
     workers.map((worker) => [workerName(worker.worker),
-      state(worker.alive ? (worker.draining ? 'draining' : 'yes') : 'lost'),
+      state(worker.alive ? (worker.draining ? 'draining' : 'alive') : 'lost'),
       `${worker.slots - worker.slots_free} / ${worker.slots}`, count(worker.drivers), bytes(worker.memory),
       worker.host, worker.address, sandbox(worker.sandbox)]),
     'No worker has registered yet: firesteel worker');
