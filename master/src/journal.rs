@@ -39,7 +39,7 @@ pub(crate) type Ack<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
 /// Something to be made durable.
 pub(crate) enum Record {
     /// An application is accepted; or found, if its idempotency key is known.
-    Submit(Submission, Ack<Submitted>),
+    Submit(Box<Submission>, Ack<Submitted>),
     /// A plugin's file is in its place.
     Plugin(PluginInfo, Ack<()>),
     /// A plugin is not needed any more.

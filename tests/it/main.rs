@@ -8,6 +8,7 @@ mod commands;
 mod faults;
 mod http;
 mod local;
+mod pages;
 mod netns;
 #[path = "../../sql/tests/it/queries.rs"]
 mod queries;

@@ -55,7 +55,7 @@ async fn accept(daemon: &Data<Daemon>, submission: Submission) -> Result<Submitt
     let (request, submitted_ms) = (submission.request.clone(), submission.submitted_ms);
     let owner = submission.owner.clone();
     daemon.shared.journal.try_write(Record::Submit(
-        submission,
+        Box::new(submission),
         Box::new(move |written| {
             // One that is known to the journal alone was written by a transaction that seemed to fail.
             if let Ok(submitted) = &written

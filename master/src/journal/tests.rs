@@ -35,7 +35,7 @@ fn write<T: Send + 'static>(journal: &Journal, record: impl FnOnce(Ack<T>) -> Re
 }
 
 fn submit(journal: &Journal, submission: Submission) -> Result<Submitted, Error> {
-    write(journal, |ack| Record::Submit(submission, ack))
+    write(journal, |ack| Record::Submit(Box::new(submission), ack))
 }
 
 fn end(journal: &Journal, app: u64, outcome: Result<Vec<u8>, Error>) -> StoredOutcome {
