@@ -101,7 +101,7 @@ fn records_that_wait_together_are_committed_together_and_in_order() {
     for _ in 0..2000 {
         let answer = answer.clone();
         let ack: Ack<Submitted> = Box::new(move |written| answer.send(written.unwrap().app.0).unwrap());
-        journal.try_write(Record::Submit(submission("a", None), ack)).unwrap();
+        journal.try_write(Record::Submit(Box::new(submission("a", None)), ack)).unwrap();
     }
     let apps: Vec<u64> = answers.iter().take(2000).collect();
     assert_eq!(apps, (1..=2000).collect::<Vec<_>>());
