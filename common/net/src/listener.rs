@@ -25,6 +25,8 @@ pub const UNPROVED_MAX: usize = 64;
 const ENDING_MAX: usize = UNPROVED_MAX;
 /// Connections whose `on_connection` may run at once.
 pub const SERVED_MAX: usize = 1024;
+/// At most one warning of a refusal in this time; all are counted.
+const WARN_PAUSE: Duration = Duration::from_millis(200);
 /// How long the accepting thread rests when the system has no more descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -74,6 +76,7 @@ struct Shared {
     greeting: AtomicUsize,
     served: AtomicUsize,
     refusals: Arc<Refusals>,
+    warned: Mutex<Option<Instant>>,
     on_refusal: OnRefusal,
     key_for: Box<dyn Fn(Role) -> Option<Key> + Send + Sync>,
     on_connection: Box<dyn Fn(Socket, Role) + Send + Sync>,
@@ -162,6 +165,7 @@ impl Listener {
             greeting: AtomicUsize::new(0),
             served: AtomicUsize::new(0),
             refusals: Arc::default(),
+            warned: Mutex::default(),
             on_refusal,
             key_for: Box::new(key_for),
             on_connection: Box::new(on_connection),
@@ -197,12 +201,22 @@ impl Shared {
         self.refusals.counts[why as usize].fetch_add(1, Ordering::Relaxed);
         // At debug for what any stray or half-open connection does; a wrong key or version deserves a look.
         match (why, error) {
-            (Refusal::Unproved, Some(error)) => {
+            (Refusal::Unproved, Some(error)) if self.may_warn() => {
                 tracing::warn!(listener = self.name, %from, %error, "a peer is refused");
             }
             _ => tracing::debug!(listener = self.name, %from, ?why, ?error, "a peer is refused"),
         }
         (self.on_refusal)(why, from, error);
+    }
+
+    /// Whether a warning is due: one in a while, so that who is refused without end does not fill the log.
+    fn may_warn(&self) -> bool {
+        let mut warned = self.warned.lock();
+        let due = warned.is_none_or(|last| last.elapsed() >= WARN_PAUSE);
+        if due {
+            *warned = Some(Instant::now());
+        }
+        due
     }
 
     /// Notes that a connection is in its hello; closes one if there are too many.

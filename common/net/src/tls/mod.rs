@@ -141,7 +141,11 @@ impl Tls {
         };
         let session = ServerConnection::new(listening.clone());
         let mut session = session.map_err(|cause| invalid(format!("setting up TLS: {cause}")))?;
-        shake(&mut session, stream)?;
+        // Whoever looks whether a port is open, and leaves, is no more than that.
+        shake(&mut session, stream).map_err(|error| match error.code {
+            ErrorCode::Unauthenticated if error.message == LEFT => Error::new(ErrorCode::Unreachable, LEFT),
+            _ => error,
+        })?;
         Ok(session)
     }
 }
@@ -236,6 +240,9 @@ impl<D> Flush for rustls::ConnectionCommon<D> {
     }
 }
 
+/// What is said of a peer that is gone before the session is there.
+const LEFT: &str = "the other end closed the connection in the TLS handshake; it may not speak TLS";
+
 /// Why there is no session, in words.
 fn handshake_failed(cause: &std::io::Error) -> Error {
     let said = cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
@@ -249,8 +256,7 @@ fn handshake_failed(cause: &std::io::Error) -> Error {
                 .with_help("both ends need certificates of the same authority that are valid now")
         }
         (None, ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
-            let what = "the other end closed the connection in the TLS handshake; it may not speak TLS";
-            Error::new(ErrorCode::Unauthenticated, what).with_help(NO_TLS)
+            Error::new(ErrorCode::Unauthenticated, LEFT).with_help(NO_TLS)
         }
         (None, _) => crate::frame::lost("the TLS handshake", cause),
     }

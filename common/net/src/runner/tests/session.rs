@@ -196,9 +196,9 @@ fn a_long_graph_is_told_in_parts() {
         let (parts, rest) = in_parts(stages.clone(), max);
         let parts: Vec<Vec<StageSpec>> = parts
             .into_iter()
-            .map(|part| match part {
-                FromDriver::AttachPart { stages } => stages,
-                other => panic!("{other:?}"),
+            .map(|part| {
+                let FromDriver::AttachPart { stages } = part else { unreachable!("{part:?}") };
+                stages
             })
             .collect();
         assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), lengths);
