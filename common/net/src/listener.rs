@@ -1,6 +1,6 @@
 //! Accepts connections and their hello, for whoever serves them. Bounded: so many peers that have not proved
 //! their key yet, so many that have. Peers that say nothing cannot keep out those that do: when there are too
-//! many in their hello, one is closed to make room, and it is one of those that crowd ([`victim`]).
+//! many in their hello, one is closed to make room: the oldest of the source that has the most of them.
 
 #[cfg(test)]
 mod tests;
