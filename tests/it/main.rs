@@ -8,8 +8,8 @@ mod commands;
 mod faults;
 mod http;
 mod local;
-mod pages;
 mod netns;
+mod pages;
 #[path = "../../sql/tests/it/queries.rs"]
 mod queries;
 mod scripts;

@@ -36,7 +36,7 @@ impl AdminCommand {
 ///
 /// Writes into DIR the authority (ca.crt, ca.key), and a certificate with its key for
 /// the master (master.crt, master.key) and for the workers (worker.crt, worker.key).
-/// Every machine needs ca.crt and the pair of what it runs, under [tls] of its
+/// Every machine needs ca.crt and the pair of what it runs, in section tls of its
 /// settings; commands need ca.crt. ca.key stays where it is: whoever has it can make
 /// a master. Drivers need no certificate.
 #[derive(Debug, Args)]
