@@ -6,6 +6,10 @@ use firesteel_common::error::Result;
 /// A package, and what it must not depend on, however indirectly.
 const FENCES: [(&str, &[&str]); 5] = [
     ("wordcount", &["tokio", "actix", "arrow", "datafusion"]),
+    ("kmeans", &["tokio", "actix", "arrow", "datafusion"]),
+    ("logistic", &["tokio", "actix", "arrow", "datafusion"]),
+    ("pagerank", &["tokio", "actix", "arrow", "datafusion"]),
+    ("sort", &["tokio", "actix", "arrow", "datafusion"]),
     ("firesteel", &["tokio", "actix", "arrow", "datafusion"]),
     ("firesteel-master", &["datafusion", "arrow", "prost", "libloading"]),
     ("firesteel-scheduler", &["tokio", "actix", "rustix", "libc", "crossbeam", "getrandom", "rand"]),
