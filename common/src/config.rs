@@ -79,6 +79,8 @@ pub struct SchedulerConfig {
     /// How often an application's driver may be started again when its worker is lost, or when it dies and is
     /// supervised.
     pub driver_attempts_max: u32,
+    /// How long a worker that is to leave may take until nothing of it is needed, in milliseconds.
+    pub drain_timeout_ms: u64,
     /// In which order applications get slots.
     pub mode: SchedulerMode,
     /// What pools are entitled to in fair mode; a pool that is not listed has weight 1 and no minimum share.

@@ -219,7 +219,7 @@ fn worker_info(view: WorkerView) -> WorkerInfo {
         slots_free: view.free,
         drivers: view.drivers,
         alive: view.alive,
-        draining: false,
+        draining: view.draining,
         memory: view.memory,
         sandbox: view.sandbox,
     }

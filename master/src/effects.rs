@@ -281,6 +281,8 @@ impl Named for ToWorker {
             ToWorker::Free { .. } => "Free",
             ToWorker::FreeOutputs(_) => "FreeOutputs",
             ToWorker::EndApp(_) => "EndApp",
+            ToWorker::FetchOutputs { .. } => "FetchOutputs",
+            ToWorker::Drained => "Drained",
         }
     }
 }

@@ -64,6 +64,19 @@ pub enum ToWorker {
     FreeOutputs(Vec<TaskId>),
     /// The application attempt is over: stop its executor and free everything of it.
     EndApp(AppAttemptId),
+    /// Copy map outputs of another worker, which is going to leave, and answer with `OutputsMoved`.
+    FetchOutputs {
+        /// Whose they are.
+        app: AppAttemptId,
+        /// Who holds them.
+        from: WorkerId,
+        /// The address of its data server, `host:port`.
+        address: Arc<str>,
+        /// Which, and what they are.
+        outputs: Vec<(TaskId, MapStatus)>,
+    },
+    /// Nothing of this worker is needed any more, or its time is over: it may leave.
+    Drained,
 }
 
 /// A driver to be started.
@@ -236,6 +249,17 @@ pub enum ToMaster {
         source: String,
         /// The bytes.
         bytes: Payload,
+    },
+    /// It wants to leave: give it nothing new, and say `Drained` when it may.
+    Draining,
+    /// What became of the copies that `FetchOutputs` asked for.
+    OutputsMoved {
+        /// Whose they are.
+        app: AppAttemptId,
+        /// Who held them.
+        from: WorkerId,
+        /// The map outputs, each with whether it is held here now.
+        outputs: Vec<(TaskId, bool)>,
     },
 }
 

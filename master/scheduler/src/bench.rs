@@ -89,6 +89,7 @@ impl Bench {
             locality_wait_ms: 50,
             no_workers_timeout_ms: 30_000,
             driver_attempts_max: 3,
+            drain_timeout_ms: 5_000,
             mode: firesteel_common::config::SchedulerMode::Fifo,
             pools: vec![],
         };

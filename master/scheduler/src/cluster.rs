@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub locality_wait: Micros,
     pub no_workers_timeout: Micros,
     pub driver_attempts_max: u32,
+    /// How long a worker that is to leave may take until nothing of it is needed.
+    pub drain_timeout: Micros,
     /// How long a recovered application may stay unreported before its driver is started again. Safe however
     /// short, because an older driver is fenced by its attempt; long enough for workers to dial again.
     pub recovery_grace: Micros,
@@ -51,6 +53,7 @@ impl Settings {
             locality_wait: Micros::from_millis(config.locality_wait_ms),
             no_workers_timeout: Micros::from_millis(config.no_workers_timeout_ms),
             driver_attempts_max: config.driver_attempts_max,
+            drain_timeout: Micros::from_millis(config.drain_timeout_ms),
             recovery_grace: Micros::from_millis((3 * reconnect).max(2 * config.heartbeat_ms)),
             client_grace: Micros::from_millis((10 * reconnect).max(config.worker_timeout_ms)),
         }

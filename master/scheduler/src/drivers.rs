@@ -78,7 +78,7 @@ impl Scheduler {
         for app in self.apps.values_mut().filter(|app| matches!(app.phase, Phase::Queued { .. })) {
             let Some(program) = app.program.clone() else { continue };
             let has_room =
-                |w: &&crate::worker::Worker| w.link.is_some() && (w.drivers.len() as u32) < w.drivers_max;
+                |w: &&crate::worker::Worker| w.takes_work() && (w.drivers.len() as u32) < w.drivers_max;
             let fewest = self.cluster.workers.iter().filter(has_room).min_by_key(|w| (w.drivers.len(), w.id));
             let Some(worker) = fewest.map(|worker| worker.id) else { return };
             let attempt = app.run.app;

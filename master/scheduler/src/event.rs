@@ -31,6 +31,8 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// Somebody wants a worker to leave: nothing new for it, and what is needed of it goes elsewhere.
+    DrainWorker(WorkerId),
     /// A worker said something.
     FromWorker {
         /// Over which connection.

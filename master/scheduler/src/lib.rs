@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `drivers` | where drivers run, and how applications end |
 //! | `liveness` | which workers there are |
+//! | `drain` | how workers leave |
 //! | `jobs`, `plan` | which stages must be computed now |
 //! | `placement`, `task_set` | which task runs where, next |
 //! | `pools` | whose turn it is |
@@ -20,6 +21,7 @@
 mod app;
 pub mod bench;
 mod cluster;
+mod drain;
 mod drivers;
 mod dump;
 pub mod event;
@@ -108,6 +110,7 @@ impl Scheduler {
             Event::AttemptJournaled(attempt) => self.attempt_journaled(attempt),
             Event::OutcomeJournaled(app) => self.outcome_journaled(app),
             Event::KillApp { app, reason } => self.kill_app(app, &reason),
+            Event::DrainWorker(worker) => self.drain_worker(worker),
             Event::WorkerLinkClosed(link) => self.worker_link_closed(link),
             Event::DriverLinkClosed(app) => self.driver_link_closed(app),
             Event::Tick => self.tick(),
@@ -132,6 +135,7 @@ impl Scheduler {
         self.expire_workers();
         self.expire_drivers();
         self.expire_limits();
+        self.advance_drains();
         self.expire_waits_for_workers();
         if self.held_until.is_some_and(|until| until < now) {
             self.held_until = None;

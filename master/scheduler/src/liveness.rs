@@ -60,6 +60,8 @@ impl Scheduler {
                 None => self.cluster.counters.stale += 1,
             },
             ToMaster::DriverExited { app, reason } => self.driver_exited(worker, app, reason),
+            ToMaster::Draining => self.drain_worker(worker),
+            ToMaster::OutputsMoved { app, from, outputs } => self.outputs_moved(worker, app, from, outputs),
         }
     }
 
@@ -114,6 +116,7 @@ impl Scheduler {
             running: Vec::new(),
             used: 0,
             ahead: 0,
+            drain: None,
             link: None,
             newest_link: LinkId(0),
             disconnected: self.cluster.now,
@@ -149,6 +152,7 @@ impl Scheduler {
     /// A connection closed; its worker may come back.
     pub(crate) fn worker_link_closed(&mut self, link: LinkId) {
         match self.cluster.workers.links.get(&link).copied() {
+            Some(worker) if self.has_left(worker) => self.lose_worker(worker, LossReason::WorkerGone),
             Some(worker) => self.disconnect(worker),
             None => self.cluster.workers.unbind(link),
         }

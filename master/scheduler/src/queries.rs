@@ -40,6 +40,8 @@ pub struct WorkerView {
     pub drivers: u32,
     /// Whether it is connected (a worker may come back after its connection closed).
     pub alive: bool,
+    /// Whether it is to leave.
+    pub draining: bool,
 }
 
 /// What the scheduler has counted since it was made.
@@ -107,6 +109,7 @@ impl Scheduler {
             sandbox: worker.sandbox.clone(),
             drivers: worker.drivers.len() as u32,
             alive: worker.link.is_some(),
+            draining: worker.drain.is_some(),
         };
         self.cluster.workers.iter().map(view).collect()
     }
@@ -118,7 +121,7 @@ impl Scheduler {
 
     /// Task slots of all connected workers.
     pub fn slots(&self) -> u32 {
-        self.cluster.workers.iter().filter(|w| w.link.is_some()).map(|w| w.slots).sum()
+        self.cluster.workers.iter().filter(|w| w.takes_work()).map(|w| w.slots).sum()
     }
 
     /// What was counted.

@@ -42,6 +42,8 @@ pub(crate) struct Worker {
     pub used: u32,
     /// Tasks that it is given beyond its slots, see [`Worker::note_run`].
     pub ahead: u32,
+    /// Whether it is to leave, and how far that is.
+    pub drain: Option<Box<crate::drain::Drain>>,
     /// Its connection; `None` while it may come back.
     pub link: Option<LinkId>,
     /// The newest connection that it has registered over.
@@ -63,9 +65,14 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    /// Whether it is connected and is not to leave.
+    pub fn takes_work(&self) -> bool {
+        self.link.is_some() && self.drain.is_none()
+    }
+
     /// Slots that a task could be given now.
     pub fn free(&self) -> u32 {
-        if self.link.is_some() { (self.slots + self.ahead).saturating_sub(self.used) } else { 0 }
+        if self.takes_work() { (self.slots + self.ahead).saturating_sub(self.used) } else { 0 }
     }
 
     /// Notes how long the last task took. While tasks are shorter than the way to the master and back, each

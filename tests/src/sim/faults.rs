@@ -50,6 +50,7 @@ kinds! {
     CorruptBlock = "corrupt block", 8;
     MissingBlock = "missing block", 8;
     Kill = "kill application", 3;
+    Leave = "worker leaves", 8;
 }
 
 /// A fault that is planned.
@@ -154,6 +155,7 @@ impl World {
             Kind::CorruptBlock => self.damage_block(true),
             Kind::MissingBlock => self.damage_block(false),
             Kind::Kill => self.kill_application(),
+            Kind::Leave => self.leave(),
         };
         if done {
             self.plan.count(kind);
@@ -190,6 +192,13 @@ impl World {
         self.worker_dies(host);
         let delay = self.rng.between(soonest, latest);
         self.clock.after(delay, Happening::WorkerStarts { host });
+        true
+    }
+
+    /// A worker is asked to leave, and comes back as another when it has.
+    fn leave(&mut self) -> bool {
+        let Some((host, life)) = self.live_host() else { return false };
+        self.worker_step(host, life, WorkerEvent::Terminate);
         true
     }
 

@@ -6,8 +6,8 @@ use super::executor::{Content, ExecutorProcess, ToWorkerShell};
 use super::network::{Message, Past, Peer};
 use super::trace::say;
 use super::world::{ExecutorRef, Happening, TICK_US, World};
-use firesteel_common::block::{BlockId, BlockKind};
-use firesteel_common::id::{AppAttemptId, Incarnation, PluginHash};
+use firesteel_common::block::{BlockId, BlockKind, MapStatus};
+use firesteel_common::id::{AppAttemptId, Incarnation, PluginHash, TaskId, WorkerId};
 use firesteel_common::protocol::executor::{ExecutorSetup, FromExecutor, ToExecutor};
 use firesteel_common::time::Timestamp;
 use firesteel_core::{CoreOptions, WorkerCore, WorkerEffect, WorkerEvent, invariants};
@@ -276,12 +276,58 @@ impl World {
             WorkerEffect::FreeApp(app) => process.blocks.retain(|block, _| block.app != app),
             // Simulated executors read the blocks of others by themselves.
             WorkerEffect::ConnectPeer { .. } => {}
+            WorkerEffect::CopyOutputs { app, from, address, outputs } => {
+                self.copy_outputs((host, life), (app, from), &address, outputs);
+            }
+            WorkerEffect::Leave => {
+                say!(self, "host-{host}: its worker leaves");
+                self.worker_dies(host);
+                self.clock.after(200_000, Happening::WorkerStarts { host });
+            }
             WorkerEffect::Exit(error) => {
                 say!(self, "host-{host}: its worker is refused: {error}");
                 self.worker_dies(host);
                 self.clock.after(200_000, Happening::WorkerStarts { host });
             }
         }
+    }
+
+    /// A worker copies map outputs of one that leaves; it takes a while, and sees what is there at its end.
+    fn copy_outputs(
+        &mut self,
+        (host, life): (usize, u64),
+        (app, from): (AppAttemptId, WorkerId),
+        address: &str,
+        outputs: Vec<(TaskId, MapStatus)>,
+    ) {
+        let delay = self.rng.between(1_000, 30_000);
+        let address = address.to_owned();
+        let outputs = outputs.into_iter().map(|(task, _)| task).collect();
+        self.clock.after(delay, Happening::OutputsCopied { host, life, app, from, address, outputs });
+    }
+
+    /// The copies are there, as far as they could be made.
+    pub(crate) fn outputs_copied(
+        &mut self,
+        (host, life): (usize, u64),
+        (app, from): (AppAttemptId, WorkerId),
+        address: &str,
+        outputs: Vec<TaskId>,
+    ) {
+        let mut copied = Vec::new();
+        for task in outputs {
+            let TaskId { app, stage, partition, attempt } = task;
+            let block = BlockId { app, kind: BlockKind::MapOutput { stage, partition, attempt } };
+            let found = self.look_up(host, address, &block);
+            let Some(process) = self.process(host, life) else { return };
+            if let Found::Content(content) = found {
+                process.blocks.insert(block, Stored { content, corrupt: false });
+                copied.push((task, true));
+            } else {
+                copied.push((task, false));
+            }
+        }
+        self.worker_step(host, life, WorkerEvent::OutputsCopied { app, from, outputs: copied });
     }
 
     fn start_executor(&mut self, host: usize, worker_life: u64, setup: ExecutorSetup) {

@@ -13,7 +13,7 @@ use super::trace::{Trace, say};
 use super::worker::Host;
 use super::{Options, Outcome};
 use firesteel_common::config::{PoolConfig, SchedulerConfig, SchedulerMode};
-use firesteel_common::id::{AppAttemptId, PluginHash, StageId, TaskId};
+use firesteel_common::id::{AppAttemptId, PluginHash, StageId, TaskId, WorkerId};
 use firesteel_common::protocol::executor::ToExecutor;
 use firesteel_common::protocol::worker::MapPlace;
 use std::collections::BTreeMap;
@@ -82,6 +82,15 @@ pub(crate) enum Happening {
         host: usize,
         life: u64,
         plugin: PluginHash,
+    },
+    /// A worker has copied, as far as it could, map outputs of one that leaves.
+    OutputsCopied {
+        host: usize,
+        life: u64,
+        app: AppAttemptId,
+        from: WorkerId,
+        address: String,
+        outputs: Vec<TaskId>,
     },
     /// An executor or a process of a worker says something to its shell.
     ToShell {
@@ -273,6 +282,9 @@ impl World {
             Happening::WorkerGoesOn { host, life } => self.worker_goes_on(host, life),
             Happening::WorkerDials { host, life } => self.worker_dials(host, life),
             Happening::PluginFetched { host, life, plugin } => self.plugin_fetched(host, life, plugin),
+            Happening::OutputsCopied { host, life, app, from, address, outputs } => {
+                self.outputs_copied((host, life), (app, from), &address, outputs);
+            }
             Happening::ToShell { host, life, message } => self.shell_hears(host, life, message),
             Happening::ToExecutor { to, message } => self.executor_hears(to, message),
             Happening::ExecutorReady { of } => self.executor_ready(of),
@@ -308,6 +320,7 @@ impl World {
             Happening::WorkerTick { host, life }
             | Happening::WorkerDials { host, life }
             | Happening::PluginFetched { host, life, .. }
+            | Happening::OutputsCopied { host, life, .. }
             | Happening::ToShell { host, life, .. } => waiting_at(&mut self.hosts, *host, *life),
             _ => None,
         };
@@ -337,6 +350,7 @@ fn config(fair: bool) -> SchedulerConfig {
         locality_wait_ms: 50,
         no_workers_timeout_ms: 30_000,
         driver_attempts_max: 100,
+        drain_timeout_ms: 5_000,
         mode: if fair { SchedulerMode::Fair } else { SchedulerMode::Fifo },
         pools: vec![PoolConfig { name: "reports".to_owned(), weight: 2, min_share: 1 }],
     }

@@ -57,6 +57,8 @@ pub(crate) struct App {
     pub(crate) unanswered: BTreeMap<(TaskId, StageId, u32), Unanswered>,
     /// Map outputs by the attempt that wrote them.
     pub(crate) outputs: BTreeMap<TaskId, MapStatus>,
+    /// Map outputs of a worker that leaves, which are being copied.
+    pub(crate) copying: BTreeMap<TaskId, MapStatus>,
     /// Results and cached partitions, with their lengths.
     pub(crate) blocks: BTreeMap<BlockId, u64>,
     /// Execution memory that its executor has, in bytes.
@@ -82,6 +84,7 @@ impl App {
 
     /// Takes away what one attempt has left here; its blocks are to be freed.
     pub(crate) fn take_blocks_of(&mut self, task: &TaskId) -> Vec<BlockId> {
+        self.copying.remove(task);
         let mut taken: Vec<BlockId> =
             self.outputs.remove(task).map(|_| output_block(task)).into_iter().collect();
         let result = result_block(task);

@@ -117,6 +117,7 @@ impl WorkerCore {
         };
         let freed: Vec<BlockId> = app.all_blocks().filter(goes).collect();
         app.outputs.retain(|task, _| !stages.contains(&task.stage));
+        app.copying.retain(|task, _| !stages.contains(&task.stage));
         app.blocks.retain(|block, _| !goes(block));
         for stage in &stages {
             app.stages.remove(stage);

@@ -53,6 +53,8 @@ pub struct WorkerCore {
     pub(crate) granted: u64,
     /// Reports of the step under way; they leave in one message at its end.
     pub(crate) finished: Vec<TaskReport>,
+    /// Whether it was asked to leave.
+    pub(crate) draining: bool,
 }
 
 /// A plugin as this worker knows it.
@@ -76,6 +78,7 @@ impl WorkerCore {
             drivers: BTreeMap::new(),
             granted: 0,
             finished: Vec::new(),
+            draining: false,
         }
     }
 
@@ -85,7 +88,7 @@ impl WorkerCore {
         let out = &mut effects;
         match event {
             WorkerEvent::MasterConnected => self.master_connected(out),
-            WorkerEvent::MasterLost => self.master_lost(),
+            WorkerEvent::MasterLost => self.master_lost(out),
             WorkerEvent::FromMaster(message) => self.hear_master(now, message, out),
             WorkerEvent::PluginReady { plugin, path } => self.plugin_ready(plugin, path, out),
             WorkerEvent::FromExecutor { app, message } => self.hear_executor(app, message, out),
@@ -93,6 +96,8 @@ impl WorkerCore {
             WorkerEvent::DriverExited { app, reason } => self.driver_exited(app, reason, out),
             WorkerEvent::Output { app, source, bytes } => self.output(app, source, bytes, out),
             WorkerEvent::BlocksLost(blocks) => self.blocks_lost(&blocks),
+            WorkerEvent::Terminate => self.terminate(out),
+            WorkerEvent::OutputsCopied { app, from, outputs } => self.outputs_copied(app, from, outputs, out),
             WorkerEvent::Tick => {
                 self.heartbeat(now, out);
                 self.stop_deaf_executors(now, out);
@@ -118,6 +123,10 @@ impl WorkerCore {
             ToWorker::Free { app, stages, datasets } => self.free(app, stages, datasets, out),
             ToWorker::FreeOutputs(tasks) => self.free_outputs(&tasks, out),
             ToWorker::EndApp(app) => self.end_app(app, out),
+            ToWorker::FetchOutputs { app, from, address, outputs } => {
+                self.fetch_outputs(app, (from, address), outputs, out);
+            }
+            ToWorker::Drained => out.push(WorkerEffect::Leave),
         }
     }
 

@@ -1,11 +1,12 @@
 //! Everything that can happen to a worker, and everything it may want done. The shell keeps descriptors,
 //! sockets and processes; here are only their names.
 
-use firesteel_common::block::BlockId;
+use firesteel_common::block::{BlockId, MapStatus};
 use firesteel_common::error::Error;
-use firesteel_common::id::{AppAttemptId, PluginHash, WorkerId};
+use firesteel_common::id::{AppAttemptId, PluginHash, TaskId, WorkerId};
 use firesteel_common::protocol::executor::{ExecutorSetup, FromExecutor, ToExecutor};
 use firesteel_common::protocol::worker::{DriverLaunch, FromWorker, ToWorker};
+use std::sync::Arc;
 
 /// A fact that reached the worker.
 #[derive(Clone, Debug)]
@@ -57,6 +58,18 @@ pub enum WorkerEvent {
     },
     /// Blocks that were dropped by the store itself, or found damaged.
     BlocksLost(Vec<BlockId>),
+    /// The process was asked to end: leave, as soon as nothing of this worker is needed any more.
+    Terminate,
+    /// What became of the copies that [`WorkerEffect::CopyOutputs`] asked for. Those that succeeded are in
+    /// the store, sealed.
+    OutputsCopied {
+        /// Whose they are.
+        app: AppAttemptId,
+        /// Who held them.
+        from: WorkerId,
+        /// The map outputs, each with whether its copy is there.
+        outputs: Vec<(TaskId, bool)>,
+    },
     /// Time has passed. Sent at least every 100 ms of real time.
     Tick,
 }
@@ -104,6 +117,20 @@ pub enum WorkerEffect {
     FreeBlocks(Vec<BlockId>),
     /// Free all blocks and directories of an application attempt.
     FreeApp(AppAttemptId),
+    /// Copy map outputs from the data server of another worker into the store, then say
+    /// [`WorkerEvent::OutputsCopied`]. A copy whose bytes do not fit its status has failed.
+    CopyOutputs {
+        /// Whose they are.
+        app: AppAttemptId,
+        /// Who holds them.
+        from: WorkerId,
+        /// The address of its data server.
+        address: Arc<str>,
+        /// Which, and what they are.
+        outputs: Vec<(TaskId, MapStatus)>,
+    },
+    /// Nothing of this worker is needed any more: end, without an error.
+    Leave,
     /// The master refuses this worker for good: say why and exit.
     Exit(Error),
 }

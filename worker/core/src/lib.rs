@@ -15,6 +15,7 @@
 mod app;
 mod blocks;
 mod core;
+mod drain;
 mod drivers;
 mod dump;
 pub mod event;

@@ -45,8 +45,9 @@ impl WorkerCore {
     }
 
     /// The connection is gone: what runs goes on, reports are kept.
-    pub(crate) fn master_lost(&mut self) {
+    pub(crate) fn master_lost(&mut self, out: &mut Vec<WorkerEffect>) {
         self.link.registered = false;
+        self.forsaken(out);
     }
 
     fn registration(&self) -> Registration {
@@ -101,6 +102,7 @@ impl WorkerCore {
             self.say(message, out);
         }
         self.repeat_fetch_failures(out);
+        self.drain_again(out);
     }
 
     /// Sends a message, or keeps it until the master has answered a registration.

@@ -178,6 +178,11 @@ fn words(effect: &WorkerEffect) -> String {
         }
         WorkerEffect::FreeApp(_) => "free app".into(),
         WorkerEffect::ConnectPeer { address, .. } => format!("connect {address}"),
+        WorkerEffect::CopyOutputs { address, outputs, .. } => {
+            let tasks: Vec<TaskId> = outputs.iter().map(|(task, _)| *task).collect();
+            format!("copy {} from {address}", list(&tasks))
+        }
+        WorkerEffect::Leave => "leave".into(),
         WorkerEffect::Exit(error) => format!("exit {}", error.code),
     }
 }
@@ -194,6 +199,11 @@ fn said(message: &ToMaster) -> String {
             all.apps.len()
         ),
         ToMaster::Heartbeat => "heartbeat".into(),
+        ToMaster::Draining => "draining".into(),
+        ToMaster::OutputsMoved { outputs, .. } => {
+            let one = |(task, moved): &(TaskId, bool)| format!("{}={moved}", short(task));
+            format!("moved {}", outputs.iter().map(one).collect::<Vec<_>>().join(","))
+        }
         ToMaster::TasksFinished(reports) => {
             let one = |report: &TaskReport| {
                 let how = match &report.outcome {

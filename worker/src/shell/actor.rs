@@ -9,7 +9,7 @@ use firesteel_common::id::WorkerId;
 use firesteel_common::protocol::worker::ToWorker;
 use firesteel_common::time::Timestamp;
 use firesteel_common::{Error, ErrorCode, Result};
-use firesteel_core::{WorkerCore, WorkerEvent};
+use firesteel_core::{WorkerCore, WorkerEffect, WorkerEvent};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,10 +52,13 @@ impl WorkerActor {
         let now = Timestamp(self.start.elapsed().as_micros() as u64);
         // A handler that panics would close the actor and leave a worker that does nothing.
         let done = catch_unwind(AssertUnwindSafe(|| {
-            self.core.step(now, event).into_iter().try_for_each(|effect| self.hands.perform(effect))
+            let effects = self.core.step(now, event);
+            let leaves = effects.iter().any(|effect| matches!(effect, WorkerEffect::Leave));
+            effects.into_iter().try_for_each(|effect| self.hands.perform(effect)).map(|()| leaves)
         }));
         match done {
-            Ok(Ok(())) => {}
+            Ok(Ok(true)) => self.end(Ok(())),
+            Ok(Ok(false)) => {}
             Ok(Err(error)) => self.end(Err(error)),
             Err(_) => self.end(Err(Error::new(ErrorCode::Internal, "the worker's core panicked"))),
         }

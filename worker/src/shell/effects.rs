@@ -1,6 +1,7 @@
 //! The worker's hands: each effect of the core, done. Nothing here waits; what may wait is given to a thread.
 
 use super::children::{Launch, Nursery, Process};
+use super::copies;
 use super::directory::WorkDirectory;
 use super::executors::{Executors, Outgoing};
 use super::local;
@@ -52,6 +53,8 @@ pub struct Hands {
     /// Dials wait for others; they have threads of their own.
     dials: Pool,
     dialling: Arc<Mutex<BTreeMap<AppAttemptId, u32>>>,
+    /// Copies of map outputs; bounded by what the master has on its way.
+    copies: Pool,
     store: Arc<BlockStore>,
     directory: Arc<WorkDirectory>,
     plugins: Plugins,
@@ -126,6 +129,7 @@ impl Hands {
             pool: Pool::new("worker-help"),
             dials: Pool::new("worker-dial"),
             dialling: Arc::default(),
+            copies: Pool::new("worker-copy"),
             store,
             directory: directory.clone(),
             drivers: Drivers::default(),
@@ -181,6 +185,16 @@ impl Hands {
                     directory.remove_app(app);
                 })?;
             }
+            WorkerEffect::CopyOutputs { app, from, address, outputs } => {
+                let (key, events) = (self.key.for_app(app), self.events.clone());
+                let (transport, store) = (self.address.transport().clone(), self.store.clone());
+                self.copies.run(move || {
+                    let outputs = copies::copy((&transport, &address, &key), &store, app, &outputs);
+                    events.event(WorkerEvent::OutputsCopied { app, from, outputs });
+                })?;
+            }
+            // The actor ends itself.
+            WorkerEffect::Leave => {}
             WorkerEffect::Exit(error) => return Err(error),
         }
         Ok(())

@@ -3,6 +3,7 @@
 
 mod actor;
 mod children;
+mod copies;
 mod directory;
 mod effects;
 mod executors;
@@ -35,6 +36,7 @@ use master::MasterAddress;
 use parking_lot::Mutex;
 pub use source::Blocks;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How a worker ended; set before its actor system stops.
 type Ending = Arc<Mutex<Option<Result<()>>>>;
@@ -48,7 +50,7 @@ pub fn run(options: WorkerOptions) -> Result<()> {
     let incarnation = Incarnation(random()?);
     let directory = Arc::new(WorkDirectory::create(&options.run_dir, incarnation)?);
     // From here on the directory goes whatever happens: by its owner's end, or by the thread of signals.
-    let signals = signals::Signals::start(directory.clone())?;
+    let signals = signals::Signals::start(directory.clone(), leave_max(&options))?;
     let faults = Arc::new(Faults::new(Some(&options.config.faults.dir)));
     let store = Arc::new(BlockStore::new(options.config.worker.memory));
     let blocks = Arc::new(Blocks::new(store.clone(), faults.clone()));
@@ -76,6 +78,15 @@ pub fn run(options: WorkerOptions) -> Result<()> {
     directory.remove();
     let said = ending.lock().take();
     said.unwrap_or(ran)
+}
+
+/// How long this worker may stay after SIGTERM until others have what they need of it. One that belongs to a
+/// parent goes at once: the others go, too.
+fn leave_max(options: &WorkerOptions) -> Duration {
+    match options.die_with_parent {
+        Some(_) => Duration::ZERO,
+        None => Duration::from_millis(options.config.scheduler.drain_timeout_ms),
+    }
 }
 
 /// Descriptors for the other workers of this machine, unless they shall fetch bytes.

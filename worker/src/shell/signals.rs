@@ -1,9 +1,11 @@
-//! SIGTERM and SIGINT: an orderly end, and a hard one if that takes too long.
+//! SIGTERM: the worker leaves when others have what they need of it. A second one, SIGINT, or too long a wait:
+//! an orderly end. A hard one if that takes too long.
 
 use super::directory::WorkDirectory;
 use super::mailbox::{Mailbox, Post};
 use crossbeam::channel::{Sender, bounded};
 use firesteel_common::{Error, Result};
+use firesteel_core::WorkerEvent;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,11 +21,11 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Begins to wait. A signal that comes before [`Signals::give`] is acted upon then.
+    /// Begins to wait. After SIGTERM the worker may stay for `leave_max`. A signal that comes before [`Signals::give`] is acted upon then.
     ///
     /// # Errors
     /// If the handlers or the thread cannot be had.
-    pub fn start(directory: Arc<WorkDirectory>) -> Result<Self> {
+    pub fn start(directory: Arc<WorkDirectory>, leave_max: Duration) -> Result<Self> {
         let failed = |cause: std::io::Error| Error::io("waiting for signals", &cause);
         let (mailbox, given) = bounded::<Mailbox>(1);
         let (ready, is_ready) = bounded(1);
@@ -39,8 +41,17 @@ impl Signals {
                         (Err(cause), _) | (_, Err(cause)) => return drop(ready.send(Err(cause))),
                     };
                 let _ = ready.send(Ok(()));
-                tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} }
+                let leaves = tokio::select! { _ = term.recv() => true, _ = interrupt.recv() => false };
                 let Ok(mailbox) = given.recv() else { return };
+                if leaves && !leave_max.is_zero() {
+                    let leave = mailbox.clone();
+                    std::thread::spawn(move || leave.event(WorkerEvent::Terminate));
+                    tokio::select! {
+                        _ = term.recv() => {},
+                        _ = interrupt.recv() => {},
+                        () = tokio::time::sleep(leave_max) => {},
+                    }
+                }
                 // From a thread of its own: a mailbox that has no room must not keep the deadline from
                 // passing.
                 let posting = std::thread::Builder::new().name("end".to_owned());

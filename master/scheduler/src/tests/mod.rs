@@ -1,6 +1,7 @@
 //! Stories told to the scheduler line by line, and what it wants done about each, as text.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a story that cannot go on has failed")]
 
+mod drain;
 mod drivers;
 mod jobs;
 mod limits;

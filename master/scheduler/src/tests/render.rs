@@ -48,6 +48,10 @@ fn to_worker(message: &ToWorker) -> Option<String> {
         }
         ToWorker::FreeOutputs(tasks) => format!("free outputs {}", list(tasks, short)),
         ToWorker::EndApp(app) => format!("end {app}"),
+        ToWorker::FetchOutputs { from, outputs, .. } => {
+            format!("fetch {} from {from}", list(outputs, |(task, _)| short(task)))
+        }
+        ToWorker::Drained => "drained".to_owned(),
     })
 }
 

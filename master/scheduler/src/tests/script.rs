@@ -26,15 +26,15 @@ use std::sync::Arc;
 
 /// A made-up worker.
 #[derive(Clone, Debug, Default)]
-struct Worker {
+pub(super) struct Worker {
     incarnation: u64,
     link: Option<u64>,
     silent: bool,
-    registration: Registration,
+    pub(super) registration: Registration,
 }
 
 /// What the words after a command say: `name=value`, or a bare word.
-struct Words<'a>(Vec<&'a str>);
+pub(super) struct Words<'a>(pub(super) Vec<&'a str>);
 
 impl<'a> Words<'a> {
     fn get(&self, name: &str) -> Option<&'a str> {
@@ -45,7 +45,7 @@ impl<'a> Words<'a> {
         self.get(name).map_or(default, |value| value.parse().unwrap())
     }
 
-    fn has(&self, word: &str) -> bool {
+    pub(super) fn has(&self, word: &str) -> bool {
         self.0.contains(&word)
     }
 
@@ -75,8 +75,8 @@ pub(super) struct Script {
     now: u64,
     next_link: u64,
     next_incarnation: u64,
-    workers: BTreeMap<String, Worker>,
-    app: AppAttemptId,
+    pub(super) workers: BTreeMap<String, Worker>,
+    pub(super) app: AppAttemptId,
     stages: Vec<StageSpec>,
     pub log: String,
 }
@@ -160,7 +160,7 @@ impl Script {
         }
     }
 
-    fn say(&mut self, name: &str, message: ToMaster) {
+    pub(super) fn say(&mut self, name: &str, message: ToMaster) {
         let worker = &self.workers[name];
         let Some(link) = worker.link else { return };
         let epoch = if matches!(message, ToMaster::Register(_)) { Epoch(0) } else { Epoch(self.epoch) };
@@ -413,6 +413,8 @@ impl Script {
                 self.workers.get_mut(&name).unwrap().registration.drivers.retain(|driver| *driver != app);
                 self.say(&name, ToMaster::DriverExited { app, reason: "exit 1".to_owned() });
             }
+            "drain" => self.say(words.0[0], ToMaster::Draining),
+            "moved" => self.moved(words),
             _ => panic!("no command is called {command}"),
         }
     }
@@ -508,6 +510,7 @@ fn config() -> SchedulerConfig {
         locality_wait_ms: 50,
         no_workers_timeout_ms: 5_000,
         driver_attempts_max: 1,
+        drain_timeout_ms: 5_000,
         mode: SchedulerMode::Fifo,
         pools: vec![],
     }
