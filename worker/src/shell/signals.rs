@@ -1,5 +1,5 @@
-//! SIGTERM: the worker leaves when others have what they need of it. A second one, SIGINT, or too long a wait:
-//! an orderly end. A hard one if that takes too long.
+//! SIGTERM: the worker leaves when others have what they need of it. A second one, SIGINT, or too long a
+//! wait: an orderly end. A hard one if that takes too long.
 
 use super::directory::WorkDirectory;
 use super::mailbox::{Mailbox, Post};
@@ -21,7 +21,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Begins to wait. After SIGTERM the worker may stay for `leave_max`. A signal that comes before [`Signals::give`] is acted upon then.
+    /// Begins to wait. After SIGTERM the worker may stay for `leave_max`. A signal that comes before
+    /// [`Signals::give`] is acted upon then.
     ///
     /// # Errors
     /// If the handlers or the thread cannot be had.
