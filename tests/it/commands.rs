@@ -170,3 +170,20 @@ fn a_temporary_cluster_lives_as_long_as_its_command() {
     assert_eq!(stdout(&output).trim(), "0");
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_worker_that_is_drained_leaves() {
+    let _machine = machine();
+    let cluster = Cluster::start(&setup()).unwrap();
+    let drained = firesteel(&cluster, &["workers", "drain", "worker-2"]);
+    assert!(drained.status.success(), "{}", stderr(&drained));
+    let plugin = wordcount();
+    let plugin = plugin.to_str().unwrap();
+    let output = firesteel(&cluster, &["submit", "--quiet", plugin, "--entry", "empty_tasks", "count=3"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let events = stdout(&firesteel(&cluster, &["events", "app-1", "-o", "json"]));
+    assert!(!events.contains(r#""worker":2"#), "{events}");
+    let unknown = firesteel(&cluster, &["workers", "drain", "worker-9"]);
+    assert_eq!(unknown.status.code(), Some(4), "{}", stderr(&unknown));
+    stop(cluster);
+}

@@ -50,6 +50,7 @@ routes! {
     get "/applications/{app}/logs" Submit output::logs;
     get "/applications/{app}/events" Viewer output::events;
     get "/workers" Viewer workers::list;
+    post "/workers/{worker}/drain" Admin workers::drain;
     get "/tokens" Admin tokens::list;
     post "/tokens" Admin tokens::create;
     delete "/tokens/{name}" Admin tokens::revoke;

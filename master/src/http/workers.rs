@@ -1,11 +1,16 @@
-//! Workers as the scheduler sees them.
+//! Workers as the scheduler sees them, and taking one out of service.
 
 use super::failure::Failure;
-use super::{Daemon, deadline};
-use crate::actor::Workers;
-use actix_web::web::{Data, Json, Query};
+use super::tokens::source;
+use super::{Daemon, deadline, parse_id};
+use crate::actor::{Fact, Workers};
+use crate::tokens::Principal;
+use actix_web::web::{Data, Json, Path, Query};
+use actix_web::{HttpRequest, HttpResponse};
 use firesteel_common::http::WorkerInfo;
+use firesteel_common::id::WorkerId;
 use firesteel_common::{Error, ErrorCode};
+use firesteel_scheduler::event::Event;
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -39,6 +44,24 @@ pub(super) async fn list(
             continue;
         }
     }
+}
+
+/// `POST /workers/{worker}/drain`: 202; the worker gets no further tasks, and ends when its outputs are moved.
+pub(super) async fn drain(
+    daemon: Data<Daemon>,
+    principal: Principal,
+    http: HttpRequest,
+    worker: Path<String>,
+) -> Result<HttpResponse, Failure> {
+    let worker: WorkerId = parse_id(&worker)?;
+    let workers = daemon.actor.send(Workers).await.map_err(|_| stopping())?;
+    if !workers.iter().any(|info| info.worker == worker && info.alive) {
+        let error = Error::new(ErrorCode::NotFound, format!("{worker} is not connected"));
+        return Err(error.with_help("`firesteel workers` lists those that are").into());
+    }
+    daemon.actor.do_send(Fact::Event(Event::DrainWorker(worker)));
+    daemon.shared.audit.allowed(principal.shown(), &source(&http), "drain worker", &worker.to_string());
+    Ok(HttpResponse::Accepted().finish())
 }
 
 /// What is said when the actor is gone.
