@@ -1,6 +1,7 @@
 //! The configuration as a struct. `config/default.toml` is its reference: every key, with its default and a
 //! comment. Reading files and environment is the command line's work.
 
+use crate::sandbox::SandboxMode;
 use serde::{Deserialize, Serialize};
 
 /// The text of `config/default.toml`, embedded.
@@ -56,6 +57,14 @@ pub struct WorkerConfig {
     pub memory: u64,
     /// Drivers that run at once.
     pub max_drivers: u32,
+    /// How much of the sandbox of drivers and executors must be there.
+    pub sandbox: SandboxMode,
+    /// What drivers and executors may read.
+    pub data_read: Vec<String>,
+    /// What they may write; empty for everything but directories of the system.
+    pub data_write: Vec<String>,
+    /// The number of the user that they run as, if the worker is root; empty for the worker's own.
+    pub user: String,
 }
 
 /// Settings of the scheduler.

@@ -54,7 +54,9 @@ pub fn write_setup(to: &mut impl Write, setup: &DriverSetup) -> Result<()> {
 /// # Errors
 /// The application's error, which the master was told too if it could be reached.
 pub fn run_driver() -> Result<()> {
-    isolate::child()?;
+    if !isolate::child()? {
+        return Ok(());
+    }
     let mut parent = File::from(isolate::take_stdin()?);
     let setup: DriverSetup = read_frame(&mut parent, FRAME_LEN_MAX)?.ok_or_else(|| {
         Error::new(ErrorCode::Internal, "a driver was started without being told what to run")

@@ -2,6 +2,7 @@
 //! gives up what it does not need. Its parent has already given it a process group, an empty environment and
 //! no descriptors but its own.
 
+use crate::sandbox;
 use firesteel_common::{Error, ErrorCode, Result};
 use rustix::process::{Resource, Rlimit, Signal, getppid, getrlimit, setrlimit};
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,17 +10,26 @@ use std::os::fd::{AsFd, OwnedFd};
 /// The environment variable that names the process id of the parent.
 pub const PARENT_VARIABLE: &str = "FIRESTEEL_PARENT";
 
-/// Confines this process. To be called first thing on its main thread.
+/// Confines this process. To be called first thing on its main thread. `false` if that was all that it was
+/// started for.
 ///
 /// # Errors
 /// If the parent is gone already, or the kernel refuses.
-pub fn child() -> Result<()> {
+pub fn child() -> Result<bool> {
     let parent = std::env::var(PARENT_VARIABLE).ok().and_then(|pid| pid.parse().ok());
     die_with(parent, Signal::KILL)?;
     rustix::thread::set_no_new_privs(true).map_err(|cause| refused("no_new_privs", cause))?;
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     setrlimit(Resource::Core, none).map_err(|cause| refused("the limit of core files", cause))?;
-    raise_descriptors()
+    if let Some(wanted) = sandbox::from_environment()? {
+        let found = sandbox::enter(&wanted)?;
+        if wanted.probe {
+            return sandbox::probe::answer(&found).map(|()| false);
+        }
+        // Becoming another user has undone it.
+        die_with(parent, Signal::KILL)?;
+    }
+    raise_descriptors().map(|()| true)
 }
 
 /// Asks for `signal` when the parent dies, and checks that it has not died before that was said.

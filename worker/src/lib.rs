@@ -13,6 +13,7 @@ mod isolate;
 mod options;
 pub mod plugin;
 mod pool;
+mod sandbox;
 mod shell;
 
 pub use executor::run_executor;

@@ -35,7 +35,9 @@ use std::os::unix::net::UnixStream;
 /// # Errors
 /// If it was not started by a worker, or the socket breaks.
 pub fn run_executor() -> Result<()> {
-    isolate::child()?;
+    if !isolate::child()? {
+        return Ok(());
+    }
     let (worker, mut messages) = fd_channel(UnixStream::from(isolate::take_stdin()?))?;
     let setup = match messages.recv::<ToExecutor>()? {
         Some((ToExecutor::Start(setup), _)) => setup,

@@ -14,6 +14,7 @@ use crate::driver::{DriverSetup, write_setup};
 use crate::fault::Faults;
 use crate::options::WorkerOptions;
 use crate::pool::Pool;
+use crate::sandbox::cage::Cages;
 use firesteel_common::config::{SameHost, SqlConfig};
 use firesteel_common::id::{AppAttemptId, PluginHash, WorkerId};
 use firesteel_common::protocol::hello::Role;
@@ -57,6 +58,7 @@ pub struct Hands {
     copies: Pool,
     store: Arc<BlockStore>,
     directory: Arc<WorkDirectory>,
+    cages: Arc<Cages>,
     plugins: Plugins,
     executors: Executors,
     drivers: Drivers,
@@ -102,6 +104,7 @@ impl Hands {
     pub fn new(
         options: &WorkerOptions,
         directory: &Arc<WorkDirectory>,
+        cages: Arc<Cages>,
         address: MasterAddress,
         store: Arc<BlockStore>,
         blocks: Arc<Blocks>,
@@ -116,6 +119,7 @@ impl Hands {
             executors: Executors::new(
                 nursery.clone(),
                 directory.clone(),
+                cages.clone(),
                 store.clone(),
                 blocks,
                 faults.clone(),
@@ -132,6 +136,7 @@ impl Hands {
             copies: Pool::new("worker-copy"),
             store,
             directory: directory.clone(),
+            cages,
             drivers: Drivers::default(),
             nursery,
             outputs,
@@ -257,8 +262,9 @@ impl Hands {
         if let Err(error) = self.try_start_driver(launch, plugin) {
             let events = self.events.clone();
             let reason = format!("it could not be started: {error}");
-            let _ = std::thread::Builder::new()
-                .spawn(move || events.event(WorkerEvent::DriverExited { app, reason }));
+            self.nursery.tell(move || {
+                events.event(WorkerEvent::DriverExited { app, reason });
+            });
         }
     }
 
@@ -269,6 +275,8 @@ impl Hands {
             DriverProgram::Plugin { plugin: hash, .. } => plugin.map(|path| (*hash, path)),
             DriverProgram::Sql { .. } => None,
         };
+        let path = plugin.as_ref().map(|(_, path)| path.as_str());
+        let (confinement, bounds) = self.cages.cage(&directory, path, launch.limits, true)?;
         let setup = DriverSetup {
             master: self.address.last(),
             trust: self.address.transport().trust(),
@@ -289,7 +297,7 @@ impl Hands {
             let _ = std::io::copy(&mut ours, &mut std::io::sink());
         })
         .map_err(|cause| Error::io("starting a thread for a driver", &cause))?;
-        let process = Arc::new(Process::default());
+        let process = Arc::new(Process::within(bounds));
         self.drivers.lock().insert(app, process.clone());
         let (drivers, events) = (self.drivers.clone(), self.events.clone());
         let on_exit = Box::new(move |reason| {
@@ -297,7 +305,9 @@ impl Hands {
             events.event(WorkerEvent::DriverExited { app, reason });
         });
         let (stdin, environment) = (OwnedFd::from(theirs), Vec::new());
-        self.nursery.launch(Launch { app, role: "driver", stdin, directory, environment, process, on_exit });
+        let role = "driver";
+        let launch = Launch { app, role, stdin, directory, environment, confinement, process, on_exit };
+        self.nursery.launch(launch);
         Ok(())
     }
 

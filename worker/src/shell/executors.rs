@@ -6,6 +6,7 @@ use super::directory::WorkDirectory;
 use super::mailbox::Slot;
 use super::source::Blocks;
 use crate::fault::Faults;
+use crate::sandbox::cage::Cages;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use firesteel_common::block::{BlockId, BlockKind, MapStatus};
 use firesteel_common::id::AppAttemptId;
@@ -51,6 +52,7 @@ struct Shared {
     running: Mutex<BTreeMap<AppAttemptId, Executor>>,
     nursery: Nursery,
     directory: Arc<WorkDirectory>,
+    cages: Arc<Cages>,
     store: Arc<BlockStore>,
     blocks: Arc<Blocks>,
     faults: Arc<Faults>,
@@ -62,13 +64,14 @@ impl Executors {
     pub fn new(
         nursery: Nursery,
         directory: Arc<WorkDirectory>,
+        cages: Arc<Cages>,
         store: Arc<BlockStore>,
         blocks: Arc<Blocks>,
         faults: Arc<Faults>,
         events: Slot,
     ) -> Self {
         let running = Mutex::default();
-        let shared = Shared { running, nursery, directory, store, blocks, faults, events };
+        let shared = Shared { running, nursery, directory, cages, store, blocks, faults, events };
         Self { shared: Arc::new(shared) }
     }
 
@@ -79,18 +82,21 @@ impl Executors {
             let events = self.shared.events.clone();
             let reason = format!("it could not be started: {error}");
             // Not from this thread, which is the one that has to take the news.
-            let _ = std::thread::Builder::new()
-                .spawn(move || events.event(WorkerEvent::ExecutorExited { app, reason }));
+            self.shared.nursery.tell(move || {
+                events.event(WorkerEvent::ExecutorExited { app, reason });
+            });
         }
     }
 
     fn try_start(&self, setup: ExecutorSetup) -> Result<()> {
         let app = setup.app;
         let directory = self.shared.directory.child(app, "executor")?;
+        let plugin = setup.plugin.as_ref().map(|(_, path)| path.as_str());
+        let (confinement, bounds) = self.shared.cages.cage(&directory, plugin, setup.limits, false)?;
         let (ours, theirs) = socket_pair()?;
         let (sender, receiver) = fd_channel(ours)?;
         let (outbox, outgoing) = bounded(OUTBOX_LEN);
-        let process = Arc::new(Process::default());
+        let process = Arc::new(Process::within(bounds));
         let failed = |cause: std::io::Error| Error::io("starting a thread for an executor", &cause);
         let channel = sender.clone();
         std::thread::Builder::new()
@@ -124,7 +130,8 @@ impl Executors {
         // Big allocations of engines (tables, buffers) take fewer page faults on huge pages.
         let environment = vec![("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1".to_owned())];
         let stdin = OwnedFd::from(theirs);
-        let launch = Launch { app, role: "executor", stdin, directory, environment, process, on_exit };
+        let role = "executor";
+        let launch = Launch { app, role, stdin, directory, environment, confinement, process, on_exit };
         self.shared.nursery.launch(launch);
         Ok(())
     }

@@ -18,6 +18,7 @@ mod source;
 use crate::fault::Faults;
 use crate::isolate;
 use crate::options::WorkerOptions;
+use crate::sandbox::cage::Cages;
 use actix::prelude::*;
 use actor::WorkerActor;
 use directory::WorkDirectory;
@@ -26,6 +27,7 @@ use effects::Hands;
 pub use executors::opened;
 use firesteel_common::config::SameHost;
 use firesteel_common::id::Incarnation;
+use firesteel_common::sandbox::Sandbox;
 use firesteel_common::{Error, ErrorCode, Result};
 use firesteel_core::{CoreOptions, WorkerCore};
 use firesteel_net::{DataServer, Transport};
@@ -49,6 +51,7 @@ pub fn run(options: WorkerOptions) -> Result<()> {
     isolate::raise_descriptors()?;
     let incarnation = Incarnation(random()?);
     let directory = Arc::new(WorkDirectory::create(&options.run_dir, incarnation)?);
+    let cages = Arc::new(Cages::find(&options, incarnation)?);
     // From here on the directory goes whatever happens: by its owner's end, or by the thread of signals.
     let signals = signals::Signals::start(directory.clone(), leave_max(&options))?;
     let faults = Arc::new(Faults::new(Some(&options.config.faults.dir)));
@@ -58,12 +61,12 @@ pub fn run(options: WorkerOptions) -> Result<()> {
     let listener = transport.bind(&options.config.worker.listen)?;
     let server = DataServer::serve(listener, transport.clone(), options.key.clone(), blocks.clone())?;
     let local = local_server(&options, &directory, &server, blocks.clone());
-    let core = WorkerCore::new(core_options(&options, incarnation, server.address()));
+    let core = WorkerCore::new(core_options(&options, incarnation, server.address(), cages.found().clone()));
 
     let system = System::new();
     let ending = Ending::default();
     let address = MasterAddress::new(options.master.clone(), &options.run_dir, transport);
-    let hands = Hands::new(&options, &directory, address.clone(), store, blocks, faults.clone())?;
+    let hands = Hands::new(&options, &directory, cages, address.clone(), store, blocks, faults.clone())?;
     let keeper = hands.keeper();
     let actor = WorkerActor::new(core, hands, faults, options.on_ready, ending.clone());
     let mailbox = Mailbox::new(system.block_on(async { actor.start() }));
@@ -105,7 +108,12 @@ fn local_server(
         .ok()
 }
 
-fn core_options(options: &WorkerOptions, incarnation: Incarnation, address: String) -> CoreOptions {
+fn core_options(
+    options: &WorkerOptions,
+    incarnation: Incarnation,
+    address: String,
+    sandbox: Sandbox,
+) -> CoreOptions {
     let config = &options.config;
     CoreOptions {
         incarnation,
@@ -114,7 +122,7 @@ fn core_options(options: &WorkerOptions, incarnation: Incarnation, address: Stri
         slots: config.worker.cores,
         drivers_max: config.worker.max_drivers,
         memory: config.worker.memory,
-        sandbox: firesteel_common::sandbox::Sandbox::default(),
+        sandbox,
         fetch_over_tcp: config.shuffle.same_host == SameHost::Tcp,
         faults: Some(config.faults.dir.clone()).filter(|dir| !dir.is_empty()),
     }

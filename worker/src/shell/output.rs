@@ -4,11 +4,12 @@ use super::mailbox::Slot;
 use firesteel_common::id::AppAttemptId;
 use firesteel_common::{Error, Payload, Result};
 use firesteel_core::WorkerEvent;
-use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use parking_lot::{Condvar, Mutex};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{PipeReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 /// What the children of one application attempt may print on this worker, in bytes.
 const OUTPUT_MAX: u64 = 64 * 1024 * 1024;
@@ -16,6 +17,35 @@ const OUTPUT_MAX: u64 = 64 * 1024 * 1024;
 const CHUNK_LEN: usize = 64 * 1024;
 /// What stands where the rest was left out.
 const TRUNCATED: &[u8] = b"\n[output truncated: more than 64 MiB]\n";
+
+/// How much of the end of a child's output is kept to be shown with the child's end, in bytes.
+const TAIL_LEN: usize = 1024;
+
+/// The end of what a child has printed.
+#[derive(Clone, Default)]
+pub struct Tail(Arc<(Mutex<(VecDeque<u8>, bool)>, Condvar)>);
+
+impl Tail {
+    fn add(&self, bytes: &[u8]) {
+        let mut state = self.0.0.lock();
+        state.0.extend(&bytes[bytes.len().saturating_sub(TAIL_LEN)..]);
+        let over = state.0.len().saturating_sub(TAIL_LEN);
+        state.0.drain(..over);
+    }
+
+    fn end(&self) {
+        self.0.0.lock().1 = true;
+        self.0.1.notify_all();
+    }
+
+    /// What there is when the pipe has been read to its end, or at `deadline`.
+    pub fn text(&self, deadline: Instant) -> String {
+        let mut state = self.0.0.lock();
+        while !state.1 && !self.0.1.wait_until(&mut state, deadline).timed_out() {}
+        let text = String::from_utf8_lossy(state.0.make_contiguous()).into_owned();
+        text.trim().chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+    }
+}
 
 /// Counts the output of every application.
 #[derive(Clone, Default)]
@@ -34,17 +64,20 @@ impl Outputs {
         source: &'static str,
         pipe: PipeReader,
         events: Slot,
-    ) -> Result<()> {
+    ) -> Result<Tail> {
+        let tail = Tail::default();
+        let kept = tail.clone();
         let printed = self.printed.lock().entry(app).or_default().clone();
         std::thread::Builder::new()
             .name(format!("{source}-output"))
             .spawn(move || {
-                read_all(pipe, &printed, |bytes| {
-                    events.event(WorkerEvent::Output { app, source: source.to_owned(), bytes })
-                });
+                let hand_on =
+                    |bytes| events.event(WorkerEvent::Output { app, source: source.to_owned(), bytes });
+                read_all(pipe, &printed, &kept, hand_on);
+                kept.end();
             })
             .map_err(|cause| Error::io("starting a thread for the output of a child", &cause))?;
-        Ok(())
+        Ok(tail)
     }
 
     /// Forgets an application.
@@ -54,7 +87,7 @@ impl Outputs {
 }
 
 /// Reads to the end, also what is not handed on, so that the child never waits for a reader.
-fn read_all(mut pipe: impl Read, printed: &AtomicU64, hand_on: impl Fn(Payload) -> bool) {
+fn read_all(mut pipe: impl Read, printed: &AtomicU64, tail: &Tail, hand_on: impl Fn(Payload) -> bool) {
     let mut chunk = vec![0; CHUNK_LEN];
     loop {
         let read = match pipe.read(&mut chunk) {
@@ -63,6 +96,7 @@ fn read_all(mut pipe: impl Read, printed: &AtomicU64, hand_on: impl Fn(Payload) 
             Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(_) => return,
         };
+        tail.add(&chunk[..read]);
         let before = printed.fetch_add(read as u64, Ordering::Relaxed);
         if before >= OUTPUT_MAX {
             continue;
@@ -83,7 +117,7 @@ mod tests {
     fn output_is_cut_where_it_is_too_much_and_still_read() {
         let kept = Mutex::new(Vec::new());
         let pipe = std::io::repeat(b'x').take(OUTPUT_MAX + 10 * CHUNK_LEN as u64 + 3);
-        read_all(pipe, &AtomicU64::new(5), |bytes| {
+        read_all(pipe, &AtomicU64::new(5), &Tail::default(), |bytes| {
             let mut kept = kept.lock();
             if kept.len() < 10 || bytes.len() < CHUNK_LEN {
                 kept.push((bytes.len(), bytes[0]));

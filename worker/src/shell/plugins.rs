@@ -91,12 +91,12 @@ impl Plugins {
     }
 }
 
-/// Writes what comes to `path`, executable for its owner, if it has the right hash.
+/// Writes what comes to `path`, readable for whoever gets to see its directory, if it has the right hash.
 fn receive(stream: &mut BufReader<Socket>, bytes: u64, path: &Path, expected: PluginHash) -> Result<()> {
     let failed = |cause: std::io::Error| Error::io("storing it", &cause);
     let _ = std::fs::remove_file(path);
     let mut file: File =
-        OpenOptions::new().write(true).create_new(true).mode(0o500).open(path).map_err(failed)?;
+        OpenOptions::new().write(true).create_new(true).mode(0o555).open(path).map_err(failed)?;
     let mut hasher = Sha256::new();
     let mut piece = vec![0; PIECE_LEN];
     let mut left = bytes;
