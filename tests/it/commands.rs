@@ -21,7 +21,7 @@ fn stderr(output: &Output) -> String {
 fn submit_gives_the_same_answer_in_both_deploy_modes() {
     let _machine = machine();
     let cluster = Cluster::start(&setup()).unwrap();
-    let input = cluster.run_dir().join("text");
+    let input = cluster.scratch().join("text");
     text::write(&input, 2, 4 << 20, 3);
     let expected = text::expected(&text::counted_by_others(&input), 7);
     let (plugin, arg) = (wordcount(), format!("input={}", input.display()));
@@ -57,7 +57,7 @@ fn a_submission_that_is_not_waited_for_can_be_asked_about() {
         stdout(&status)
     );
     assert_eq!(stdout(&firesteel(&cluster, &["result", app])).trim(), "0");
-    let file = cluster.run_dir().join("result");
+    let file = cluster.scratch().join("result");
     let args = ["result", app, "--output-file", file.to_str().unwrap()];
     assert!(firesteel(&cluster, &args).status.success());
     assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), "0");

@@ -12,7 +12,7 @@ use std::path::Path;
 fn counting() -> (Cluster, tempfile::TempDir, SubmitRequest) {
     let faults = tempfile::tempdir().unwrap();
     let cluster = Cluster::start(&setup().set("faults.dir", faults.path().display())).unwrap();
-    let input = cluster.run_dir().join("text");
+    let input = cluster.scratch().join("text");
     text::write(&input, 12, 12 << 20, 2);
     let plugin = cluster.upload(&wordcount()).unwrap().hash;
     let request = request(plugin, "wordcount", &[("input", input.to_str().unwrap()), ("top", "1000")]);

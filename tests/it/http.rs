@@ -15,7 +15,7 @@ fn code<T>(result: Result<T>) -> ErrorCode {
 fn a_word_count_is_that_of_tr_sort_uniq() {
     let _machine = machine();
     let cluster = Cluster::start(&setup()).unwrap();
-    let (input, output) = (cluster.run_dir().join("text"), cluster.run_dir().join("counts"));
+    let (input, output) = (cluster.scratch().join("text"), cluster.scratch().join("counts"));
     text::write(&input, 3, 8 << 20, 1);
     let counts = text::counted_by_others(&input);
     let plugin = cluster.upload(&wordcount()).unwrap();

@@ -33,7 +33,7 @@ fn query(text: &str, tables: &Tables) -> SubmitRequest {
 fn values_are_those_of_datafusion_in_one_process() {
     let _machine = machine();
     let cluster = Cluster::start(&setup()).unwrap();
-    let tables = tpch::generate(&cluster.run_dir().join("tpch"), SCALE, 4).unwrap();
+    let tables = tpch::generate(&cluster.scratch().join("tpch"), SCALE, 4).unwrap();
     let texts = [("1", queries::Q1), ("3", queries::Q3), ("15", queries::Q15), ("18", queries::Q18)];
     for (name, text) in texts {
         let (_, stream) = cluster.run(&query(text, &tables)).unwrap();

@@ -87,6 +87,7 @@ pub struct Cluster {
     http: String,
     token: String,
     agent: ureq::Agent,
+    run: PathBuf,
     dir: TempDir,
 }
 
@@ -100,9 +101,11 @@ impl Cluster {
             .prefix("firesteel-")
             .tempdir()
             .map_err(|cause| Error::io("making a run directory", &cause))?;
-        let master = spawn_master(setup, dir.path(), None)?;
+        // Not the directory itself: jobs do not see the run directory, and have their files beside it.
+        let run = dir.path().join("run");
+        let master = spawn_master(setup, &run, None)?;
         let (address, http) = (master.line("master ")?, master.line("http ")?);
-        let token = std::fs::read_to_string(dir.path().join("token"))
+        let token = std::fs::read_to_string(&run.join("token"))
             .map_err(|cause| Error::io("reading the token", &cause))?;
         let config = ureq::Agent::config_builder()
             .proxy(None)
@@ -112,7 +115,7 @@ impl Cluster {
         let token = token.trim().to_owned();
         let agent = config.new_agent();
         let mut cluster =
-            Self { setup: setup.clone(), master, workers: Vec::new(), address, http, token, agent, dir };
+            Self { setup: setup.clone(), master, workers: Vec::new(), address, http, token, agent, run, dir };
         for _ in 0..setup.workers {
             cluster.spawn_worker()?;
         }
@@ -120,9 +123,14 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The run directory. Files put into it vanish with it.
-    pub fn run_dir(&self) -> &Path {
+    /// A directory for files of jobs. It vanishes with the cluster.
+    pub fn scratch(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// The run directory, which jobs do not see.
+    pub fn run_dir(&self) -> &Path {
+        &self.run
     }
 
     /// Where the HTTP daemon listens, with its scheme.
@@ -161,7 +169,7 @@ impl Cluster {
     /// As [`Cluster::start`].
     pub fn restart_master(&mut self) -> Result<()> {
         let http = self.http.trim_start_matches("http://");
-        self.master = spawn_master(&self.setup, self.dir.path(), Some((&self.address, http)))?;
+        self.master = spawn_master(&self.setup, &self.run, Some((&self.address, http)))?;
         self.master.line("http ").map(drop)
     }
 
@@ -172,7 +180,7 @@ impl Cluster {
     pub fn spawn_worker(&mut self) -> Result<()> {
         let name = format!("worker-{}", self.workers.len() + 1);
         let cores = self.setup.cores.to_string();
-        let worker = Process::spawn(&name, &self.setup, self.dir.path(), &["worker", "--cores", &cores])?;
+        let worker = Process::spawn(&name, &self.setup, &self.run, &["worker", "--cores", &cores])?;
         self.workers.push(worker);
         Ok(())
     }
@@ -204,8 +212,8 @@ impl Cluster {
             let message = format!("{} did not end on SIGTERM", slow.join(", "));
             return Err(Error::new(ErrorCode::Internal, message));
         }
-        if self.dir.path().exists() {
-            let left: Vec<_> = std::fs::read_dir(self.dir.path())
+        if self.run.exists() {
+            let left: Vec<_> = std::fs::read_dir(&self.run)
                 .map(|entries| entries.flatten().map(|entry| entry.file_name()).collect())
                 .unwrap_or_default();
             return Err(Error::new(ErrorCode::Internal, format!("the run directory is left, with {left:?}")));

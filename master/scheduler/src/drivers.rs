@@ -245,7 +245,8 @@ impl Scheduler {
             return self.supervise(app, reason);
         }
         let message = format!("the driver of {app} ended without an outcome: {reason}");
-        let error = Error::new(firesteel_common::sandbox::code_of_end(reason), message).with_help("see what it printed");
+        let error = Error::new(firesteel_common::sandbox::code_of_end(reason), message)
+            .with_help("see what it printed");
         self.end_app(app, Err(error), Some("its process or its connection is gone"));
     }
 

@@ -320,7 +320,11 @@ impl Run {
             workers.join(", ")
         );
         let help = "look for a crash, an exit or too much memory in the code that this task runs";
-        self.fail_jobs_of(cx, task.stage, Error::new(firesteel_common::sandbox::code_of_end(reason), message).with_help(help));
+        self.fail_jobs_of(
+            cx,
+            task.stage,
+            Error::new(firesteel_common::sandbox::code_of_end(reason), message).with_help(help),
+        );
     }
 
     /// A worker holds these cached partitions now; `fresh` says whether they were made of what there is now.

@@ -84,7 +84,7 @@ fn rdd(args: &RddArgs) -> Result<()> {
     let input = match &args.input {
         Some(path) => std::path::absolute(path).map_err(|cause| Error::io("finding the text", &cause))?,
         None => {
-            let path = cluster.run_dir().join("text.txt");
+            let path = cluster.scratch().join("text.txt");
             text::collect(&path, args.mb << 20, true)?;
             path
         }
@@ -93,7 +93,7 @@ fn rdd(args: &RddArgs) -> Result<()> {
     let bytes = std::fs::read(&input).map_err(|cause| Error::io("reading the text", &cause))?.len();
     let plugin = cluster.upload(&artifact("libwordcount.so")?)?.hash;
     let bench = Bench { cluster, plugin };
-    let few = bench.cluster.run_dir().join("few.txt");
+    let few = bench.cluster.scratch().join("few.txt");
     std::fs::write(&few, "to be or not to be\n").map_err(|cause| Error::io("writing a text", &cause))?;
     let first = median_of(args.runs, || bench.word_count(&few).map(|(wall, _)| wall))?;
     println!("first_result seconds={first:.3}");

@@ -101,7 +101,7 @@ fn request(cluster: &Cluster, args: &ChaosArgs) -> Result<SubmitRequest> {
     };
     match args.job {
         Job::Wordcount => {
-            let input = texts(&cluster.run_dir().join("text"))?;
+            let input = texts(&cluster.scratch().join("text"))?;
             request.plugin = Some(cluster.upload(&artifact("libwordcount.so")?)?.hash);
             request.entry = "wordcount".into();
             request.args.insert("input".into(), input);
@@ -109,7 +109,7 @@ fn request(cluster: &Cluster, args: &ChaosArgs) -> Result<SubmitRequest> {
         }
         Job::Tpch18 => {
             request.sql = Some(TPCH_18.into());
-            request.tables = tpch(&cluster.run_dir().join("tpch"), args.scale)?;
+            request.tables = tpch(&cluster.scratch().join("tpch"), args.scale)?;
         }
     }
     Ok(request)

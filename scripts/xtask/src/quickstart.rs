@@ -63,7 +63,7 @@ fn say(text: &str) {
 /// Text of this machine, in the run directory, which vanishes whatever happens.
 fn collected(cluster: &Cluster) -> Result<PathBuf> {
     let begin = Instant::now();
-    let path = cluster.run_dir().join("text.txt");
+    let path = cluster.scratch().join("text.txt");
     let done = text::collect(&path, TEXT_BYTES, false)?;
     say(&format!(
         "collected {:.1} MB of text from {} files of this machine ({:.2} s)",

@@ -50,9 +50,13 @@ impl Groups {
         let group = Group { directories };
         for directory in &group.directories {
             std::fs::create_dir_all(directory).ok()?;
-            let bounds = [("pids.max", PROCESSES_MAX.to_owned())].into_iter().chain((memory > 0).then(|| {
-                (if self.version == 1 { "memory.limit_in_bytes" } else { "memory.max" }, memory.to_string())
-            }));
+            let bounds =
+                [("pids.max", PROCESSES_MAX.to_owned())].into_iter().chain((memory > 0).then(|| {
+                    (
+                        if self.version == 1 { "memory.limit_in_bytes" } else { "memory.max" },
+                        memory.to_string(),
+                    )
+                }));
             for (file, bound) in bounds {
                 let file = directory.join(file);
                 if file.exists() {
@@ -85,9 +89,10 @@ impl Group {
 
     /// Whether the kernel has killed something in it for lack of memory.
     pub fn ran_out_of_memory(&self) -> bool {
-        let files = self.directories.iter().flat_map(|directory| {
-            ["memory.oom_control", "memory.events"].map(|file| directory.join(file))
-        });
+        let files = self
+            .directories
+            .iter()
+            .flat_map(|directory| ["memory.oom_control", "memory.events"].map(|file| directory.join(file)));
         files.filter_map(|file| std::fs::read_to_string(file).ok()).any(|text| {
             text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count.trim() != "0"))
         })
@@ -170,11 +175,13 @@ fn made(below: &Path, name: &str) -> Option<PathBuf> {
 /// makes its directory again where it was taken away while nothing ran.
 fn sweep(below: &Path) {
     let directories = |of: &Path| {
-        let entries = std::fs::read_dir(of).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        let entries =
+            std::fs::read_dir(of).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
         entries.filter(|path| path.is_dir()).collect::<Vec<_>>()
     };
     for left in directories(below) {
-        if left.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("firesteel-")) {
+        if left.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("firesteel-"))
+        {
             directories(&left).iter().for_each(|child| drop(std::fs::remove_dir(child)));
             let _ = std::fs::remove_dir(&left);
         }

@@ -76,8 +76,7 @@ const DIALLED: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::A
 
 /// Applies the filter to this process; `dials` says whether it may make sockets of the internet.
 pub fn apply(dials: bool) -> Result<()> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        DENIED.iter().map(|call| (*call, Vec::new())).collect();
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = DENIED.iter().map(|call| (*call, Vec::new())).collect();
     let spaces = NAMESPACES.iter().map(|flag| {
         let flag = flag.unsigned_abs().into();
         condition(0, MaskedEq(flag), flag).and_then(|condition| rule(vec![condition]))

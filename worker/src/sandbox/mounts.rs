@@ -60,7 +60,8 @@ fn hide_run_dir(wanted: &Confinement) -> Result<()> {
     let inside = |path: &&PathBuf| path.starts_with(hidden);
     // Opened before they are covered.
     let opened = wanted.own.iter().chain(&wanted.shown).filter(inside).map(|path| {
-        let fd = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|cause| failed(cause.into()))?;
+        let fd = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|cause| failed(cause.into()))?;
         Ok((path, path.is_dir(), fd))
     });
     let opened: Vec<(&PathBuf, bool, OwnedFd)> = opened.collect::<Result<_>>()?;

@@ -55,7 +55,10 @@ mod tests {
 
     #[test]
     fn what_proc_says_is_understood() {
-        assert_eq!(anonymous_of("Name:\tx\nRssAnon:\t  12 kB\nRssFile:\t 900 kB\nVmSwap:\t 4 kB\n"), 16 << 10);
+        assert_eq!(
+            anonymous_of("Name:\tx\nRssAnon:\t  12 kB\nRssFile:\t 900 kB\nVmSwap:\t 4 kB\n"),
+            16 << 10
+        );
         assert_eq!(anonymous_of("Name:\tx\n"), 0);
         assert_eq!(group_of("17 (a) b ) S 1 17 17 0"), Some(17));
         assert_eq!(group_of("nothing"), None);

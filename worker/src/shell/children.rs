@@ -175,7 +175,9 @@ impl Nursery {
         let watched: Arc<Mutex<Vec<Weak<Process>>>> = Arc::default();
         let starter = Starter { program, outputs, events, watched: watched.clone() };
         let nursery = std::thread::Builder::new().name("nursery".to_owned());
-        nursery.spawn(move || launches.into_iter().for_each(|launch| starter.start(launch))).map_err(failed)?;
+        nursery
+            .spawn(move || launches.into_iter().for_each(|launch| starter.start(launch)))
+            .map_err(failed)?;
         let memory = std::thread::Builder::new().name("memory-watch".to_owned());
         memory.spawn(move || watch_memory(&watched)).map_err(failed)?;
         let telling = std::thread::Builder::new().name("child-news".to_owned());
