@@ -40,7 +40,7 @@ impl Cages {
         if mode == SandboxMode::Off {
             tracing::error!("worker.sandbox is off: jobs can do whatever this worker's user can");
         }
-        let name = format!("firesteel-{}", incarnation.0);
+        let name = format!("firesteel-{}-{}", std::process::id(), incarnation.0);
         let groups = if mode == SandboxMode::Off { None } else { Groups::find(&name) };
         let like = like(config, &options.run_dir)?;
         let mut cages = Self { groups, like, store: config.worker.memory, found: Sandbox::default() };

@@ -171,8 +171,7 @@ fn made(below: &Path, name: &str) -> Option<PathBuf> {
     std::fs::create_dir(&path).ok().map(|()| path)
 }
 
-/// Removes what workers that were killed have left. The kernel refuses where something runs, and a worker
-/// makes its directory again where it was taken away while nothing ran.
+/// Removes what workers that were killed have left; the kernel refuses where something still runs.
 fn sweep(below: &Path) {
     let directories = |of: &Path| {
         let entries =
@@ -180,8 +179,10 @@ fn sweep(below: &Path) {
         entries.filter(|path| path.is_dir()).collect::<Vec<_>>()
     };
     for left in directories(below) {
-        if left.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("firesteel-"))
-        {
+        let name = left.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let worker =
+            name.strip_prefix("firesteel-").and_then(|rest| rest.split_once('-')).map(|(pid, _)| pid);
+        if worker.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             directories(&left).iter().for_each(|child| drop(std::fs::remove_dir(child)));
             let _ = std::fs::remove_dir(&left);
         }
