@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -103,6 +104,10 @@ impl Cluster {
             .map_err(|cause| Error::io("making a run directory", &cause))?;
         // Not the directory itself: jobs do not see the run directory, and have their files beside it.
         let run = dir.path().join("run");
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&run)
+            .map_err(|cause| Error::io("making a run directory", &cause))?;
         let master = spawn_master(setup, &run, None)?;
         let (address, http) = (master.line("master ")?, master.line("http ")?);
         let token = std::fs::read_to_string(&run.join("token"))
