@@ -138,7 +138,7 @@ fn an_application_that_takes_too_long_ends_with_124() {
 fn paths_of_the_command_are_understood_in_client_mode_only() {
     let _machine = machine();
     let cluster = Cluster::start(&setup()).unwrap();
-    text::write(&cluster.run_dir().join("text"), 1, 1 << 16, 3);
+    text::write(&cluster.scratch().join("text"), 1, 1 << 16, 3);
     let plugin = wordcount();
     let plugin = plugin.to_str().unwrap();
     let submit = |more: &[&str]| {
@@ -150,7 +150,7 @@ fn paths_of_the_command_are_understood_in_client_mode_only() {
     let output = submit(&["input=text"]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("give an absolute path"), "{}", stderr(&output));
-    let input = format!("input={}", cluster.run_dir().join("text").display());
+    let input = format!("input={}", cluster.scratch().join("text").display());
     let output = submit(&[&input, "output=out"]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("OUTPUT_NOT_WRITABLE"), "{}", stderr(&output));
