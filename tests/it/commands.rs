@@ -143,7 +143,7 @@ fn paths_of_the_command_are_understood_in_client_mode_only() {
     let plugin = plugin.to_str().unwrap();
     let submit = |more: &[&str]| {
         let args = [&["submit", plugin, "--entry", "wordcount", "top=1"], more].concat();
-        cluster.firesteel(&args).unwrap().current_dir(cluster.run_dir()).output().unwrap()
+        cluster.firesteel(&args).unwrap().current_dir(cluster.scratch()).output().unwrap()
     };
     let output = submit(&["--deploy-mode", "client", "input=text"]);
     assert!(output.status.success(), "{}", stderr(&output));
