@@ -14,6 +14,7 @@ mod kill;
 mod local;
 mod logs;
 mod master;
+mod new;
 mod plugins;
 mod result;
 mod status;
@@ -60,6 +61,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Local(local::LocalArgs),
+    New(new::NewArgs),
     Submit(Box<submit::SubmitArgs>),
     Status(status::StatusArgs),
     Result(result::ResultArgs),
@@ -99,6 +101,7 @@ impl Command {
     pub fn run(self) -> Outcome<Exit> {
         match self {
             Command::Local(args) => args.run(),
+            Command::New(args) => args.run(),
             Command::Submit(args) => args.run(),
             Command::Status(args) => args.run(),
             Command::Result(args) => args.run(),
