@@ -4,7 +4,7 @@ use crate::{cargo, failed};
 use firesteel_common::error::Result;
 
 /// A package, and what it must not depend on, however indirectly.
-const FENCES: [(&str, &[&str]); 5] = [
+const FENCES: &[(&str, &[&str])] = &[
     ("wordcount", &["tokio", "actix", "arrow", "datafusion"]),
     ("kmeans", &["tokio", "actix", "arrow", "datafusion"]),
     ("logistic", &["tokio", "actix", "arrow", "datafusion"]),
