@@ -110,7 +110,7 @@ impl Cluster {
             .map_err(|cause| Error::io("making a run directory", &cause))?;
         let master = spawn_master(setup, &run, None)?;
         let (address, http) = (master.line("master ")?, master.line("http ")?);
-        let token = std::fs::read_to_string(&run.join("token"))
+        let token = std::fs::read_to_string(run.join("token"))
             .map_err(|cause| Error::io("reading the token", &cause))?;
         let config = ureq::Agent::config_builder()
             .proxy(None)
