@@ -102,8 +102,11 @@ fn like(config: &Config, run_dir: &Path) -> Result<Confinement> {
     Ok(Confinement {
         mode: worker.sandbox,
         hidden,
-        hidden_files: paths(&[config.tls.key.clone()]).into_iter().filter(|key| key.is_file()).collect(),
-        own: paths(&[config.faults.dir.clone()]).into_iter().filter(|dir| dir.is_dir()).collect(),
+        hidden_files: paths(std::slice::from_ref(&config.tls.key))
+            .into_iter()
+            .filter(|key| key.is_file())
+            .collect(),
+        own: paths(std::slice::from_ref(&config.faults.dir)).into_iter().filter(|dir| dir.is_dir()).collect(),
         read: paths(&worker.data_read),
         write: paths(&worker.data_write),
         user,

@@ -21,9 +21,12 @@ const TRUNCATED: &[u8] = b"\n[output truncated: more than 64 MiB]\n";
 /// How much of the end of a child's output is kept to be shown with the child's end, in bytes.
 const TAIL_LEN: usize = 1024;
 
+/// The bytes, and whether all have come; with what is told when that changes.
+type Shared = (Mutex<(VecDeque<u8>, bool)>, Condvar);
+
 /// The end of what a child has printed.
 #[derive(Clone, Default)]
-pub struct Tail(Arc<(Mutex<(VecDeque<u8>, bool)>, Condvar)>);
+pub struct Tail(Arc<Shared>);
 
 impl Tail {
     fn add(&self, bytes: &[u8]) {
