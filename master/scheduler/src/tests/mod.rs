@@ -9,6 +9,7 @@ mod loss;
 mod placement;
 mod render;
 mod script;
+mod settings;
 mod workers;
 
 use script::Script;

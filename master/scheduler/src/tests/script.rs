@@ -1,10 +1,10 @@
 //! A small cluster of made-up workers and drivers that does what a story says, and otherwise what it is told.
 
 use super::render::line;
+use super::settings::{config, fair};
 use crate::{AppSubmission, Effect, Event, LinkId, Scheduler, invariants};
 use firesteel_common::Payload;
 use firesteel_common::block::{BlockId, BlockKind, MapStatus, SegmentStat};
-use firesteel_common::config::{PoolConfig, SchedulerConfig, SchedulerMode};
 use firesteel_common::error::{Error, ErrorCode};
 use firesteel_common::event::FetchCause;
 use firesteel_common::graph::{
@@ -486,32 +486,4 @@ fn job_spec(id: u32, stages: Vec<StageSpec>, words: &Words<'_>) -> JobSpec {
 
 fn program() -> DriverProgram {
     DriverProgram::Sql { text: String::new(), tables: BTreeMap::new() }
-}
-
-/// Words such as `reports:2:4` are pools with weight and minimum share.
-fn fair(words: &Words<'_>) -> SchedulerConfig {
-    let pool = |word: &&str| {
-        let mut parts = word.split(':');
-        let name = parts.next().unwrap().to_owned();
-        let mut number = || parts.next().unwrap().parse().unwrap();
-        PoolConfig { name, weight: number(), min_share: number() }
-    };
-    let pools = words.0.iter().map(pool).collect();
-    SchedulerConfig { mode: SchedulerMode::Fair, pools, ..config() }
-}
-
-fn config() -> SchedulerConfig {
-    SchedulerConfig {
-        heartbeat_ms: 200,
-        worker_timeout_ms: 1_000,
-        reconnect_ms: 500,
-        task_failures_max: 4,
-        stage_attempts_max: 4,
-        locality_wait_ms: 50,
-        no_workers_timeout_ms: 5_000,
-        driver_attempts_max: 1,
-        drain_timeout_ms: 5_000,
-        mode: SchedulerMode::Fifo,
-        pools: vec![],
-    }
 }
