@@ -73,7 +73,7 @@ impl WorkerArgs {
             key,
             config,
             host: self.host.unwrap_or_else(host_name),
-            die_with_parent: None,
+            die_with_parent: self.die_with_parent.and_then(|parent| u32::try_from(parent).ok()),
             on_ready: Box::new(|worker| drop(print::line(format!("worker {worker}")))),
         })?;
         Ok(Exit::Done)
