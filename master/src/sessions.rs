@@ -51,6 +51,13 @@ impl Sessions {
         Ok((principal, secret))
     }
 
+    /// Ends the sessions and links of a token that was revoked: a later one of the same name is another one.
+    pub(crate) fn end(&self, name: &str) {
+        for all in [&self.links, &self.sessions] {
+            all.lock().retain(|_, (principal, _)| principal.name != name);
+        }
+    }
+
     /// Whose session it is, unless it is over or its token was revoked.
     pub(crate) fn identify(&self, secret: &str, tokens: &Tokens, now: Instant) -> Option<Principal> {
         let (principal, until) = self.sessions.lock().get(&hash(secret)).cloned()?;
@@ -102,10 +109,16 @@ mod tests {
         assert!(sessions.begin(&code, now).is_err(), "once");
         assert!(sessions.begin("", now).is_err());
         assert!(sessions.identify(&secret, &tokens, now + SESSION_LIFE).is_none());
+        let other = sessions.link(ann.clone(), now).unwrap();
         let late = sessions.link(ann, now).unwrap();
         assert!(sessions.begin(&late, now + LINK_LIFE).is_err());
         tokens.remove("ann");
         assert!(sessions.identify(&secret, &tokens, now).is_none());
+        sessions.end("ann");
+        let (stored, _) = tokens.make("ann", Role::Viewer).unwrap();
+        tokens.add(stored);
+        assert!(sessions.identify(&secret, &tokens, now).is_none(), "another token of the name");
+        assert!(sessions.begin(&other, now).is_err());
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Processes that die at a chosen moment: the answer is the same, and only what was lost runs again.
 
 use crate::{machine, request, setup, stop, text, wordcount};
-use firesteel_common::event::AppEvent;
+use firesteel_common::event::{AppEvent, LoggedEvent, StartCause};
 use firesteel_common::http::{AppState, AppStatus, SubmitRequest};
 use firesteel_common::id::{AppId, WorkerId};
 use firesteel_tests::cluster::Cluster;
 use firesteel_tests::fault::{Cost, Token};
+use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// A cluster with a directory for faults, and a word count of several map tasks on each worker.
 fn counting() -> (Cluster, tempfile::TempDir, SubmitRequest) {
@@ -82,4 +84,69 @@ fn an_acknowledged_submission_survives_the_master() {
     let apps: Vec<AppStatus> = cluster.get_json("/applications").unwrap();
     assert_eq!(apps.len(), 2);
     stop(cluster);
+}
+
+#[test]
+fn a_worker_that_leaves_costs_nothing() {
+    let _machine = machine();
+    let (cluster, faults, request) = counting();
+    // One attempt hangs on worker 1, so the job cannot end before worker 2 has left with all its outputs.
+    let hang = Token::plant(faults.path(), "executor.task_start", 1, Some(WorkerId(1)), "hang").unwrap();
+    let app = cluster.submit(&request).unwrap().app;
+    let events = || -> Vec<LoggedEvent> {
+        let lines = cluster.get(&format!("/applications/{app}/events")).unwrap();
+        String::from_utf8(lines).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let tasks = until(|| {
+        let tasks = events().iter().find_map(|line| match &line.event {
+            AppEvent::StageAdded { tasks, .. } => Some(*tasks as usize),
+            _ => None,
+        })?;
+        let is_end = |event: &AppEvent| matches!(event, AppEvent::TaskFinished { .. });
+        let finished = events().iter().filter(|line| is_end(&line.event)).count();
+        (finished + 1 == tasks).then_some(tasks)
+    });
+    assert!(hang.fired() && tasks > 2, "{tasks}");
+    let status: AppStatus = cluster.get_json(&format!("/applications/{app}")).unwrap();
+    assert_eq!(status.driver, Some(WorkerId(1)));
+    cluster.post("/workers/worker-2/drain", &()).unwrap();
+    until(|| {
+        let workers = cluster.wait_for_workers(1).unwrap();
+        workers.iter().all(|worker| worker.worker == WorkerId(1) || !worker.alive).then_some(())
+    });
+    kill_executors(cluster.pids()[1]);
+    let ended = cluster.wait(app).unwrap();
+    assert_eq!(ended.state, AppState::Succeeded, "{ended:?}");
+    let found = cluster.get(&format!("/applications/{app}/result")).unwrap();
+    assert!(cluster.run(&request).unwrap().1 == found, "another answer");
+    let again = events().into_iter().filter(|line| {
+        matches!(line.event, AppEvent::OutputLost { .. })
+            || matches!(line.event, AppEvent::TaskStarted { cause: StartCause::Recompute, .. })
+    });
+    assert_eq!(again.collect::<Vec<_>>(), [], "nothing is lost or made again");
+    stop(cluster);
+}
+
+/// Asks until there is an answer.
+fn until<T>(ask: impl Fn() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "it never came to it");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Kills the executors of a worker.
+fn kill_executors(worker: u32) {
+    let parent = format!("PPid:\t{worker}");
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let read = |name: &str| std::fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+        if read("status").lines().any(|line| line == parent) && read("cmdline").contains("\0executor") {
+            let pid = entry.file_name().to_str().unwrap().parse().unwrap();
+            kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+        }
+    }
 }

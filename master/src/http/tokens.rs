@@ -85,11 +85,13 @@ pub(super) async fn revoke(
     }
     let (answer, written) = oneshot::channel();
     let (tokens, gone) = (daemon.shared.tokens.clone(), name.clone());
+    let sessions = daemon.shared.sessions.clone();
     daemon.shared.journal.try_write(Record::TokenRevoked(
         name.clone(),
         Box::new(move |written| {
             if written.is_ok() {
                 tokens.remove(&gone);
+                sessions.end(&gone);
             }
             answer.send(written).ok();
         }),

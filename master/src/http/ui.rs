@@ -73,7 +73,10 @@ async fn login(
     http: HttpRequest,
     code: Query<Code>,
 ) -> Result<HttpResponse, Failure> {
-    let (principal, secret) = daemon.shared.sessions.begin(&code.code, Instant::now())?;
+    let begun = daemon.shared.sessions.begin(&code.code, Instant::now());
+    let (principal, secret) = begun.inspect_err(|error| {
+        daemon.shared.audit.refused("", &source(&http), "log in", "pages", error.code.as_str());
+    })?;
     daemon.shared.audit.allowed(principal.shown(), &source(&http), "log in", "pages");
     let life = SESSION_LIFE.as_secs();
     let secure = if scheme.0 == "https" { "; Secure" } else { "" };

@@ -3,6 +3,7 @@
 
 const API = '/api/firesteel/v1';
 const LOOK_AGAIN_MS = 1000;
+const ANSWER_WITHIN_MS = 30000;
 const PAGE = 100;
 const main = document.getElementById('main');
 const live = document.getElementById('live');
@@ -67,9 +68,12 @@ function bytes(n) {
 
 function span(ms) {
   if (ms < 1000) return `${Math.max(0, Math.round(ms))} ms`;
-  if (ms < 60000) return `${(ms / 1000).toFixed(1)} s`;
-  if (ms < 3600000) return `${Math.floor(ms / 60000)} min ${Math.round((ms % 60000) / 1000)} s`;
-  return `${Math.floor(ms / 3600000)} h ${Math.round((ms % 3600000) / 60000)} min`;
+  if (ms < 59950) return `${(ms / 1000).toFixed(1)} s`;
+  // Rounded before it is cut in two, so that there is never a sixtieth second.
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  const minutes = Math.round(ms / 60000);
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 function when(ms) {
@@ -93,7 +97,9 @@ class Refused extends Error {
 }
 
 async function ask(path, options) {
-  const answer = await fetch(API + path, { credentials: 'same-origin', cache: 'no-store', ...options });
+  const signal = AbortSignal.timeout(ANSWER_WITHIN_MS);
+  const same = { credentials: 'same-origin', cache: 'no-store', signal };
+  const answer = await fetch(API + path, { ...same, ...options });
   if (!answer.ok) {
     let error = { code: String(answer.status), message: answer.statusText, help: '' };
     try { error = (await answer.json()).error; } catch (ignored) { /* not one of ours */ }
@@ -176,7 +182,8 @@ async function plugins() {
   return [el('h1', {}, 'Plugins'), table(['Plugin', '#Size', 'Entry points'], list.map((plugin) => [
     el('code', { title: plugin.hash }, plugin.hash.slice(0, 12)), bytes(plugin.bytes),
     plugin.descriptor.entries.map((entry) => el('div', {}, el('b', {}, entry.name), ` ${entry.doc} `,
-      el('span', { class: 'quiet' }, entry.args.map((arg) => arg.name).join(', '))))]),
+      el('span', { class: 'quiet' }, entry.args.map(
+        (arg) => `${arg.name}: ${arg.type}${arg.optional ? ' (optional)' : ''}`).join(', '))))]),
   'No plugin was uploaded yet.')];
 }
 
@@ -188,9 +195,16 @@ class Followed {
   constructor(id) {
     this.id = id; this.from = 0; this.at = 0; this.seen = Date.now(); this.attempts = new Map();
     this.stages = new Map(); this.lost = []; this.log = ''; this.logFrom = 0; this.stage = null;
+    this.reading = null; this.complaint = null;
   }
 
-  async read() {
+  // One reading at a time: two that overlap would count the same lines twice, and then leave out as many.
+  read() {
+    this.reading = this.reading || this.readOnce().finally(() => { this.reading = null; });
+    return this.reading;
+  }
+
+  async readOnce() {
     const path = `/applications/${this.id}`;
     [this.app, this.progress] = await Promise.all([json(path), json(`${path}/progress`)]);
     const text = await (await ask(`${path}/events?from=${this.from}`)).text();
@@ -290,7 +304,8 @@ function attemptTable(view) {
 let logFilter = '';
 
 function toLog(worker) {
-  logFilter = `executor on ${workerName(worker)}`;
+  // With the bracket behind it, so that worker-1 is not worker-10 as well.
+  logFilter = `executor on ${workerName(worker)}]`;
   draw().then(() => document.getElementById('log').scrollIntoView());
 }
 
@@ -302,10 +317,14 @@ async function application(id) {
   const rows = [...view.stages.keys()].map((stage) => view.row(stage));
   const ended = Boolean(app.ended_ms);
   const kill = el('button', { class: 'danger', onclick: async () => {
-    if (confirm(`Kill ${id}?`)) { await command(`/applications/${id}/kill`); draw(); } } }, 'Kill');
+    if (!confirm(`Kill ${id}?`)) return;
+    view.complaint = null;
+    try { await command(`/applications/${id}/kill`); } catch (error) { view.complaint = error.message; }
+    draw(); } }, 'Kill');
   const lines = view.log.split('\n').filter((line) => !logFilter || line.includes(logFilter));
   return [
     el('div', { class: 'tools' }, el('h1', {}, `${id} · ${app.name}`), state(app.state), ended ? null : kill),
+    view.complaint ? el('p', { class: 'error', role: 'alert' }, view.complaint) : null,
     app.error ? el('div', { class: 'error', role: 'alert' }, el('p', {}, `${app.error.code}: ${app.error.message}`),
       app.error.help ? el('p', { class: 'quiet' }, app.error.help) : null) : null,
     el('dl', {}, ...[['Submitted', when(app.submitted_ms)], ['Time', lasted(app)],
@@ -333,9 +352,14 @@ async function application(id) {
 
 const PAGES = { '': overview, applications, workers, plugins };
 let drawing = 0;
+let pending = 0;
 
 async function draw() {
-  const turn = ++drawing;
+  pending += 1;
+  try { await drawOnce(++drawing); } finally { pending -= 1; }
+}
+
+async function drawOnce(turn) {
   const [page, id] = location.hash.replace(/^#\/?/, '').split('/');
   let nodes;
   try {
@@ -389,6 +413,9 @@ async function whoami() {
 }
 
 window.addEventListener('hashchange', () => { main.focus({ preventScroll: true }); scrollTo(0, 0); draw(); });
-setInterval(() => { if (!document.hidden && getSelection().isCollapsed) draw(); }, LOOK_AGAIN_MS);
+// A look that takes longer than the pause is not overtaken by the next one, which would discard it.
+setInterval(() => {
+  if (!document.hidden && !pending && getSelection().isCollapsed) draw();
+}, LOOK_AGAIN_MS);
 whoami();
 draw();
