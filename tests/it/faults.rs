@@ -114,7 +114,7 @@ fn a_worker_that_leaves_costs_nothing() {
         let workers = cluster.wait_for_workers(1).unwrap();
         workers.iter().all(|worker| worker.worker == WorkerId(1) || !worker.alive).then_some(())
     });
-    kill_executors(cluster.pids()[1]);
+    cluster.pids()[1..].iter().for_each(|worker| kill_executors(*worker));
     let ended = cluster.wait(app).unwrap();
     assert_eq!(ended.state, AppState::Succeeded, "{ended:?}");
     let found = cluster.get(&format!("/applications/{app}/result")).unwrap();
