@@ -28,10 +28,6 @@ pub struct AppOptions {
     pub task_timeout_ms: u64,
     /// How long the application may run, in milliseconds; 0 for ever.
     pub timeout_ms: u64,
-    /// Whether slow attempts get a second one beside them.
-    pub speculation: Speculation,
-    /// Whether executors and workers on which its tasks fail are left out.
-    pub exclude_on_failure: bool,
 }
 
 /// What a process may use. It is enforced by the worker, as far as the machine can.
@@ -45,19 +41,6 @@ pub struct Limits {
     pub network: bool,
 }
 
-/// When a slow attempt gets a second one beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Speculation {
-    /// Whether at all.
-    pub enabled: bool,
-    /// How often it is looked for slow attempts, in milliseconds.
-    pub interval_ms: u64,
-    /// How many times the median of the finished attempts one must have run.
-    pub multiplier: f64,
-    /// The share of a stage's tasks that must have finished before.
-    pub quantile: f64,
-}
-
 impl Default for AppOptions {
     fn default() -> Self {
         Self {
@@ -69,8 +52,6 @@ impl Default for AppOptions {
             task_failures_max: 0,
             task_timeout_ms: 0,
             timeout_ms: 0,
-            speculation: Speculation { enabled: false, interval_ms: 100, multiplier: 3.0, quantile: 0.9 },
-            exclude_on_failure: false,
         }
     }
 }
@@ -140,32 +121,14 @@ pub const KEYS: &[OptionKey] = &[
     OptionKey {
         name: "spark.speculation",
         default: "false",
-        doc: "run a second attempt beside one that is slow",
-        set: |o, text| put(&mut o.speculation.enabled, boolean(text)),
-    },
-    OptionKey {
-        name: "spark.speculation.interval",
-        default: "100ms",
-        doc: "how often to look for slow attempts",
-        set: |o, text| put(&mut o.speculation.interval_ms, millis(text)),
-    },
-    OptionKey {
-        name: "spark.speculation.multiplier",
-        default: "3",
-        doc: "how many times the median of the finished attempts a slow one has run",
-        set: |o, text| put(&mut o.speculation.multiplier, ratio(text, 1.0, 1e6)),
-    },
-    OptionKey {
-        name: "spark.speculation.quantile",
-        default: "0.9",
-        doc: "the share of a stage's tasks that must have finished before",
-        set: |o, text| put(&mut o.speculation.quantile, ratio(text, 0.0, 1.0)),
+        doc: "run a second attempt beside one that is slow: only false, this version cannot",
+        set: |_, text| only_false(text),
     },
     OptionKey {
         name: "spark.excludeOnFailure.enabled",
         default: "false",
-        doc: "leave out executors and workers on which tasks fail",
-        set: |o, text| put(&mut o.exclude_on_failure, boolean(text)),
+        doc: "leave out workers on which tasks fail: only false, this version cannot",
+        set: |_, text| only_false(text),
     },
     OptionKey {
         name: "firesteel.task.timeout",
@@ -238,17 +201,17 @@ fn boolean(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "is neither true nor false".to_owned())
 }
 
+/// For what users of Spark write and this version does not do.
+fn only_false(text: &str) -> Result<(), String> {
+    if boolean(text)? { Err("is not supported by this version".to_owned()) } else { Ok(()) }
+}
+
 fn name(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if text.is_empty() || text.len() > 64 || !text.chars().all(plain) {
         return Err("is not a name of 1 to 64 letters, digits, '-', '_' or '.'".to_owned());
     }
     Ok(text.to_owned())
-}
-
-fn ratio(text: &str, from: f64, to: f64) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "is not a number".to_owned())?;
-    if (from..=to).contains(&value) { Ok(value) } else { Err(format!("is not between {from} and {to}")) }
 }
 
 /// Bytes: a whole number, with a unit of powers of 1024 (`k m g t`, and with `b` behind).

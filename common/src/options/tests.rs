@@ -41,8 +41,8 @@ fn what_is_not_in_the_table_cannot_be_set() {
     for (key, text) in [
         ("spark.executor.memory", "lots"),
         ("spark.scheduler.pool", "a b"),
-        ("spark.speculation.quantile", "1.5"),
-        ("spark.speculation.multiplier", "NaN"),
+        ("spark.speculation", "true"),
+        ("spark.excludeOnFailure.enabled", "true"),
         ("firesteel.network", "yes"),
     ] {
         let error = AppOptions::from_conf(&conf(&[(key, text)])).unwrap_err();
