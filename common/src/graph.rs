@@ -31,7 +31,7 @@ impl JobGraph {
     pub fn extend(&mut self, stages: Vec<StageSpec>) -> Result<(), Error> {
         let mut added = BTreeMap::new();
         for stage in stages {
-            if let Some(known) = self.stages.get(&stage.id) {
+            if let Some(known) = self.stages.get(&stage.id).or_else(|| added.get(&stage.id)) {
                 if *known != stage {
                     return Err(invalid(stage.id, "differs from the stage submitted under this id"));
                 }

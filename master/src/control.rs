@@ -27,6 +27,8 @@ use std::time::Duration;
 const OUTBOX: usize = 16_384;
 /// Parts of a driver's graph that are put together when it attaches.
 const ATTACH_PARTS_MAX: usize = 128;
+/// Bytes of all of them together, roughly as they lie in memory.
+const ATTACH_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// How long a worker may take over one step of fetching a plugin.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -148,11 +150,18 @@ impl Control {
     }
 }
 
+/// Roughly how many bytes a stage takes.
+fn weight(stage: &StageSpec) -> usize {
+    let tasks = stage.tasks.iter().map(|task| size_of_val(task) + task.payload.len());
+    size_of_val(stage) + stage.payload.len() + tasks.sum::<usize>()
+}
+
 /// The parts of an attachment that have come.
 #[derive(Default)]
 struct Parts {
     stages: Vec<StageSpec>,
     count: usize,
+    bytes: usize,
 }
 
 impl Parts {
@@ -165,6 +174,11 @@ impl Parts {
             }
             FromDriver::AttachPart { stages } => {
                 self.count += 1;
+                self.bytes += stages.iter().map(weight).sum::<usize>();
+                if self.bytes > ATTACH_BYTES_MAX {
+                    let what = format!("a graph of more than {ATTACH_BYTES_MAX} bytes");
+                    return Err(Error::new(ErrorCode::TooLarge, what));
+                }
                 self.stages.extend(stages);
                 Ok(None)
             }

@@ -80,9 +80,11 @@ impl EventLogs {
         };
         let known = self.cursors.lock().remove(&(app, from));
         let read = file.and_then(|file| read_lines(file, from, known));
-        let (lines, count, offset) =
+        let (lines, next) =
             read.map_err(|cause| Error::io(format_args!("reading {}", path.display()), &cause))?;
-        self.remember(app, from + count, offset);
+        if let Some((line, offset)) = next {
+            self.remember(app, line, offset);
+        }
         Ok(lines)
     }
 
@@ -110,8 +112,12 @@ impl EventLogs {
     }
 }
 
-/// Whole lines from a line on, their number, and the offset behind them.
-fn read_lines(mut file: File, from: u64, known: Option<u64>) -> std::io::Result<(Vec<u8>, u64, u64)> {
+/// The number of a line, and where it begins in its file.
+type Place = (u64, u64);
+
+/// Whole lines from a line on; the number of the line behind them and its offset, unless the log ends before
+/// the line that was asked for.
+fn read_lines(mut file: File, from: u64, known: Option<u64>) -> std::io::Result<(Vec<u8>, Option<Place>)> {
     let mut offset = known.unwrap_or(0);
     file.seek(SeekFrom::Start(offset))?;
     let mut reader = BufReader::with_capacity(256 * 1024, file);
@@ -132,7 +138,7 @@ fn read_lines(mut file: File, from: u64, known: Option<u64>) -> std::io::Result<
             count += 1;
         }
     }
-    Ok((lines, count, offset))
+    Ok((lines, (skip == 0).then_some((from + count, offset))))
 }
 
 fn write_jobs(run_dir: &Path, jobs: &Receiver<Job>) {
@@ -212,6 +218,11 @@ mod tests {
         write(3);
         assert_eq!(stages(3), [3]);
         assert_eq!(stages(2), [2, 3]);
+        // Whoever asks beyond the end gets those lines when they are there, and no others.
+        assert!(stages(6).is_empty() && stages(u64::MAX).is_empty());
+        (4..8).for_each(write);
+        assert_eq!(stages(6), [6, 7]);
+        assert!(stages(u64::MAX).is_empty());
         assert_eq!(logs.read(AppId(8), 0).unwrap(), b"");
         logs.stop();
     }

@@ -42,6 +42,20 @@ fn a_stage_is_added_once_and_never_changes() {
 }
 
 #[test]
+fn a_stage_that_comes_twice_at_once_is_the_same_both_times() {
+    let first = stage(0, MAP, 3, vec![]);
+    let second = stage(1, MAP, 3, vec![(0, ReadPattern::SameIndex)]);
+    let mut graph = JobGraph::default();
+    // Otherwise the first would read the second, which reads the first.
+    let reads_back = stage(0, MAP, 3, vec![(1, ReadPattern::SameIndex)]);
+    let error = graph.extend(vec![first.clone(), second.clone(), reads_back]).unwrap_err();
+    assert_eq!(error.code, ErrorCode::GraphInvalid);
+    assert_eq!(graph.stages().count(), 0);
+    graph.extend(vec![first.clone(), second, first]).unwrap();
+    assert_eq!(graph.stages().count(), 2);
+}
+
+#[test]
 fn a_stage_that_breaks_a_rule_is_refused() {
     let same = || ReadPattern::SameIndex;
     let per_task = |ranges: Vec<Vec<ReadRange>>| ReadPattern::PerTask(ranges);
