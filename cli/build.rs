@@ -1,5 +1,5 @@
-//! Packs the sources of the job crate into the binary, for `firesteel new`: a list of names and contents, written
-//! to `sources.rs` in cargo's output directory.
+//! Packs the sources of the job crate into the binary, for `firesteel new`: a list of names and contents,
+//! written to `sources.rs` in cargo's output directory.
 
 use std::io::Result;
 use std::path::{Path, PathBuf};

@@ -53,8 +53,8 @@ const UPLOADS: usize = 4;
 /// The longest wait that a client can ask for, in milliseconds.
 const WAIT_MS_MAX: u64 = 60_000;
 
-/// Every route of the daemon that needs a token: its method, its path (with `{…}` for what varies), and the role
-/// that the token must have at least.
+/// Every route of the daemon that needs a token: its method, its path (with `{…}` for what varies), and the
+/// role that the token must have at least.
 pub fn route_table() -> Vec<(String, String, Role)> {
     let row =
         |entry: &routes::Entry| (entry.method.to_uppercase(), format!("{PREFIX}{}", entry.path), entry.role);

@@ -264,7 +264,8 @@ fn workers_that_cannot_reach_each_other() {
     let input = machines.path("input");
     text::write(&input, 4, 100_000, 43);
     let expected = text::expected(&text::counted_by_others(&input), 10);
-    // The workers cannot reach each other, and the master both: what one holds is computed again by the other.
+    // The workers cannot reach each other, and the master both: what one holds is computed again by the
+    // other.
     ip(&["-n", &name(WORKERS[0]), "route", "add", "blackhole", &address(WORKERS[1])]);
     assert_eq!(machines.count(MASTER, &input), expected, "{}", machines.log(MASTER));
     let unreachable = WORKERS.map(|worker| machines.log(worker).matches("connecting to").count());

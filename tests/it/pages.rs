@@ -1,6 +1,6 @@
-//! The pages in a real browser, headless Chromium, driven over its debugging protocol: from the overview to the
-//! output of a straggling task, with names made of markup everywhere. Without a Chromium on the machine this
-//! is said and left out.
+//! The pages in a real browser, headless Chromium, driven over its debugging protocol: from the overview to
+//! the output of a straggling task, with names made of markup everywhere. Without a Chromium on the machine
+//! this is said and left out.
 
 use crate::{machine, request, setup, stop, wordcount};
 use firesteel_common::http::SubmitRequest;
@@ -199,7 +199,9 @@ fn from_the_overview_to_the_output_of_a_straggler() {
     browser.call("Page.navigate", json!({"url": link.trim()}));
     browser.click("td a", &app.to_string());
     browser.click("td button", "stage-0");
-    browser.until("[...document.querySelectorAll('tr')].some(r => /running/.test(r.textContent) && /worker-/.test(r.textContent))");
+    let running = "[...document.querySelectorAll('tr')].some(row =>
+        /running/.test(row.textContent) && /worker-/.test(row.textContent))";
+    browser.until(running);
     assert!(straggler.fired());
     browser.click("td a", "worker-");
     browser.until("document.getElementById('filter').value.startsWith('executor on worker-')");

@@ -49,7 +49,12 @@ pub struct CertsArgs {
     #[arg(long = "host", value_name = "NAME", required = true)]
     hosts: Vec<String>,
     /// How many days the certificates of master and workers are valid
-    #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(i64).range(1..=DAYS_MAX))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 365,
+        value_parser = clap::value_parser!(i64).range(1..=DAYS_MAX)
+    )]
     days: i64,
     /// Replace those of master and workers, by the authority that is there; restart the processes then
     #[arg(long)]

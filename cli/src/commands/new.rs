@@ -1,7 +1,7 @@
 //! `firesteel new NAME`: a project for a job, with everything of Firesteel that it is compiled from.
 //!
-//! The sources of the job crate are part of this binary, so a plugin of the project always fits it. They lie in
-//! the project under `firesteel/`, in the same places as in Firesteel's own repository.
+//! The sources of the job crate are part of this binary, so a plugin of the project always fits it. They lie
+//! in the project under `firesteel/`, in the same places as in Firesteel's own repository.
 
 use crate::failure::Exit;
 use crate::failure::{Failure, Outcome};
@@ -163,8 +163,8 @@ firesteel submit target/release/libLIB.so input=/usr/share/doc word=the
 `firesteel/` holds what it is compiled from; `firesteel new` of a newer Firesteel makes a newer one.
 ";
 
-const SAMPLE: &str = r#"//! Counts lines. Every public function with the attribute is an entry point; its arguments come from the command
-//! line, by name and with their types.
+const SAMPLE: &str = r#"//! Counts lines. Every public function with the attribute is an entry point; its
+//! arguments come from the command line, by name and with their types.
 
 use firesteel::{Context, Result};
 

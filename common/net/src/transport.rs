@@ -97,8 +97,8 @@ impl Transport {
     /// Listens at `listen` (`host:port`; port 0 takes a free one).
     ///
     /// # Errors
-    /// `UNSUPPORTED` if that is not on loopback and there is no TLS, or if it names no single address; `IO` if
-    /// it cannot be had.
+    /// `UNSUPPORTED` if that is not on loopback and there is no TLS, or if it names no single address; `IO`
+    /// if it cannot be had.
     pub fn bind(&self, listen: &str) -> Result<TcpListener> {
         let addresses = self.resolve(listen)?;
         if addresses.iter().any(|address| address.ip().is_unspecified()) {

@@ -1,5 +1,5 @@
-//! k-means by Lloyd's iteration: each point goes to its nearest centre, each centre to the middle of its points.
-//! The points are cached, so every iteration after the first reads them from memory.
+//! k-means by Lloyd's iteration: each point goes to its nearest centre, each centre to the middle of its
+//! points. The points are cached, so every iteration after the first reads them from memory.
 
 use firesteel::{Context, Result};
 use serde::Serialize;

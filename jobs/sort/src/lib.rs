@@ -1,5 +1,5 @@
-//! Sorts lines: a sample of the keys cuts the range into parts of about the same size, a shuffle brings each line
-//! to its part, and each part is sorted. What is written is sorted from the first file to the last.
+//! Sorts lines: a sample of the keys cuts the range into parts of about the same size, a shuffle brings each
+//! line to its part, and each part is sorted. What is written is sorted from the first file to the last.
 
 use firesteel::{Context, Result};
 use serde::Serialize;

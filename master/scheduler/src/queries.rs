@@ -70,7 +70,8 @@ impl Scheduler {
         self.apps.get(&app).map(view)
     }
 
-    /// How far the stages of an application's present driver attempt are; `None` if it is unknown or has ended.
+    /// How far the stages of an application's present driver attempt are; `None` if it is unknown or has
+    /// ended.
     pub fn progress(&self, app: AppId) -> Option<AppProgress> {
         let run = &self.apps.get(&app)?.run;
         let stages = run.stages.values().map(|stage| StageProgress {

@@ -1,5 +1,5 @@
-//! The pages: three files that are part of the binary, a login link, and the session behind it. The pages hold
-//! no data; what they show they ask of the same routes as every other client, as whoever logged in.
+//! The pages: three files that are part of the binary, a login link, and the session behind it. The pages
+//! hold no data; what they show they ask of the same routes as every other client, as whoever logged in.
 
 use super::Daemon;
 use super::auth::Scheme;

@@ -46,7 +46,8 @@ pub(super) async fn list(
     }
 }
 
-/// `POST /workers/{worker}/drain`: 202; the worker gets no further tasks, and ends when its outputs are moved.
+/// `POST /workers/{worker}/drain`: 202; the worker gets no further tasks, and ends when its outputs are
+/// moved.
 pub(super) async fn drain(
     daemon: Data<Daemon>,
     principal: Principal,

@@ -18,8 +18,8 @@ pub enum Answer {
     Continue,
 }
 
-/// Asks on a terminal after Ctrl-C; a second one, SIGTERM, and no terminal, kill. `can_detach` says whether the application can
-/// go on without this command.
+/// Asks on a terminal after Ctrl-C; a second one, SIGTERM, and no terminal, kill. `can_detach` says whether
+/// the application can go on without this command.
 pub fn ask(
     screen: &Screen,
     app: AppId,

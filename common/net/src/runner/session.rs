@@ -222,8 +222,8 @@ impl Session {
     }
 }
 
-/// Divides a long graph such that no part has much more than `max` bytes, unless it is one stage; the last part
-/// is for the attachment itself.
+/// Divides a long graph such that no part has much more than `max` bytes, unless it is one stage; the last
+/// part is for the attachment itself.
 pub(super) fn in_parts(stages: Vec<StageSpec>, max: usize) -> (Vec<FromDriver>, Vec<StageSpec>) {
     let (mut parts, mut part, mut bytes) = (Vec::new(), Vec::new(), 0);
     for stage in stages {

@@ -45,8 +45,8 @@ fn a_supervised_driver_is_started_again_but_not_for_ever() {
 #[test]
 fn an_attempt_that_takes_too_long_is_stopped_and_tried_again() {
     check(
-        "worker w1; submit firesteel.task.timeout=1s spark.task.maxFailures=2; attach; job map=1:1:1 want=1; quiet
-         tick 900; tick 300; tick 1200",
+        "worker w1; submit firesteel.task.timeout=1s spark.task.maxFailures=2; attach
+         job map=1:1:1 want=1; quiet; tick 900; tick 300; tick 1200",
         "worker-1: kill 1/0.0
          log 1/0.0 failed TIMED_OUT
          log 1/0.1 starts: Retry
