@@ -34,7 +34,8 @@ impl<'s> Context<'s> {
         self.driver.slots().saturating_mul(2)
     }
 
-    /// Values of the driver as a dataset of `partitions` partitions (at least one).
+    /// Values of the driver as a dataset of `partitions` partitions (at least one). A job over more than
+    /// 1,048,576 of them fails with `TOO_LARGE`, as with all datasets.
     pub fn parallelize<T: Record<'s>>(&self, values: Vec<T>, partitions: usize) -> Rdd<'s, Parallelize<T>> {
         Rdd::new(&self.driver, Parallelize::new(&values, partitions))
     }
@@ -49,7 +50,7 @@ impl<'s> Context<'s> {
     /// `.gz` are unpacked. A line ends with a line feed, a carriage return, or both.
     ///
     /// # Errors
-    /// `INPUT_NOT_READABLE` if there is no such file. A file that is not UTF-8 fails the job with this code.
+    /// `INPUT_NOT_READABLE` if there is no such file, `TOO_LARGE` if it is too many partitions. A file that is not UTF-8 fails the job with this code.
     pub fn text_file(&self, path: &str) -> Result<Rdd<'s, TextLines>> {
         self.text_file_in(path, self.slots())
     }
@@ -73,7 +74,7 @@ impl<'s> Context<'s> {
     }
 
     fn blocks(&self, path: &str, partitions: u32, line_end: LineEnd) -> Result<TextBlocks> {
-        let splits = cut(&self.driver.host().list_files(path)?, u64::from(partitions));
+        let splits = cut(&self.driver.host().list_files(path)?, u64::from(partitions))?;
         Ok(TextBlocks { line_end, splits: Arc::new(splits) })
     }
 

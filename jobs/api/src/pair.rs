@@ -10,7 +10,7 @@ use crate::ops::keyed::{Keys, MapValues, Values};
 use crate::ops::shuffled::{Combined, Grouped, ShuffleRead, Shuffled, Sorted};
 use crate::output::action::SampleKeys;
 use crate::output::shuffle::{CombineWrite, HashWrite, RangeWrite};
-use crate::plan::{Partitioner, Shuffle};
+use crate::plan::{Partitioner, Shuffle, check_partitions};
 use crate::rdd::Rdd;
 use crate::record::{Reader, Record};
 use firesteel_common::{Payload, Result};
@@ -187,6 +187,7 @@ where
     /// What the job that samples failed with.
     pub fn sort_by_key_in(&self, partitions: u32, ascending: bool) -> Result<Rdd<'s, Sorted<'s, K, V>>> {
         let reducers = partitions.max(1);
+        check_partitions(u64::from(reducers))?;
         let bounds = if reducers == 1 { Payload::empty() } else { self.bounds(reducers)? };
         let output = RangeWrite { reducers, descending: !ascending, bounds, key: PhantomData };
         let shuffle = Shuffle::new(&self.driver, "sort_by_key", reducers, self.op.clone(), output);

@@ -17,6 +17,21 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// The most partitions of a dataset. Each costs its driver and the master memory before anything runs.
+pub const PARTITIONS_MAX: u64 = 1 << 20;
+
+/// Refuses more partitions than there may be; to be asked before they are made.
+///
+/// # Errors
+/// `TOO_LARGE`.
+pub fn check_partitions(count: u64) -> Result<()> {
+    if count <= PARTITIONS_MAX {
+        return Ok(());
+    }
+    let message = format!("{count} partitions are more than the {PARTITIONS_MAX} that a dataset may have");
+    Err(Error::new(ErrorCode::TooLarge, message).with_help("ask for fewer: a few for each slot are enough"))
+}
+
 /// How the records of a keyed dataset lie over its partitions. Equal partitioners put equal keys into
 /// partitions of the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,7 +265,8 @@ pub struct StagePayload {
 /// Makes a stage of a program.
 ///
 /// # Errors
-/// What the operators fail with, `TOO_LARGE` or `CODEC` if something cannot be encoded.
+/// What the operators fail with, `TOO_LARGE` or `CODEC` if something cannot be encoded, `TOO_LARGE` if there
+/// are too many partitions.
 pub fn build_stage<'s, Op: Operator<'s>, Out: Output<'s, Op::Item>>(
     driver: &Driver,
     id: StageId,
@@ -260,7 +276,9 @@ pub fn build_stage<'s, Op: Operator<'s>, Out: Output<'s, Op::Item>>(
 ) -> Result<StageSpec> {
     let mut tasks = Vec::new();
     let mut needs = Vec::new();
-    for split in program.op.splits()? {
+    let splits = program.op.splits()?;
+    check_partitions(splits.len() as u64)?;
+    for split in splits {
         let mut need = Needs::default();
         program.op.describe(&split, &mut need)?;
         let payload = Payload::from(codec::encode(&split)?);

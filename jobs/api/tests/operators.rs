@@ -356,3 +356,32 @@ fn foreign_jobs_do_not_run_the_code_of_this_process() {
     let refused = firesteel_common::job::JobRunner::submit(&*LocalRunner::new(1), spec);
     assert_eq!(refused.unwrap_err().code, ErrorCode::Unsupported);
 }
+
+#[test]
+fn too_many_partitions_are_refused_before_they_are_made() {
+    let text = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(text.path(), "line\n".repeat(300_000)).unwrap();
+    let path = text.path().to_str().unwrap();
+    let refused = |job: fn(&Context<'_>, &str) -> Result<u64>| {
+        let error = run(|cx| job(cx, path)).unwrap_err();
+        assert_eq!(error.code, ErrorCode::TooLarge);
+        assert!(error.message.contains("more than the 1048576 that a dataset may have"), "{error}");
+    };
+    refused(|cx, _| cx.range(0, 9, usize::MAX).count());
+    refused(|cx, _| cx.parallelize(vec![1_u64], usize::MAX).count());
+    refused(|cx, _| cx.parallelize(vec![1_u64], usize::MAX).coalesce(1).count());
+    refused(|cx, _| cx.range(0, 9, 1).repartition(u32::MAX).count());
+    refused(|cx, _| cx.range(0, 9, 1).repartition(u32::MAX).coalesce(2).repartition(2).count());
+    refused(|cx, _| {
+        let pairs = cx.range(0, 9, 1).map(|n| (n, n));
+        pairs.partition_by(u32::MAX).join(&pairs).count()
+    });
+    refused(|cx, _| cx.range(0, 9, 1).map(|n| (n, ())).sort_by_key_in(u32::MAX, true)?.count());
+    refused(|cx, path| cx.text_file_in(path, u32::MAX)?.count());
+    refused(|cx, path| cx.text_file_in(path, (1 << 20) + 1)?.count());
+    refused(|cx, _| {
+        let most = cx.range(0, 9, 1 << 20);
+        most.union(&cx.range(0, 9, 1)).coalesce(1).count()
+    });
+    assert_eq!(run(|cx| cx.range(0, 9, 1 << 20).partitions()).unwrap(), 1 << 20);
+}

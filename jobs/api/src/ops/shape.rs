@@ -2,7 +2,7 @@
 
 use crate::operator::{Flow, MORE, Operator, sealed};
 use crate::ops::Either;
-use crate::plan::{Needs, Parents};
+use crate::plan::{Needs, Parents, check_partitions};
 use crate::task::Task;
 use firesteel_common::Result;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,7 @@ where
     fn splits(&self) -> Result<Vec<Self::Split>> {
         let mut splits: Vec<_> = self.first.splits()?.into_iter().map(Either::First).collect();
         splits.extend(self.second.splits()?.into_iter().map(Either::Second));
+        check_partitions(splits.len() as u64)?;
         Ok(splits)
     }
 

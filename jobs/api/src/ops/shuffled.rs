@@ -4,7 +4,7 @@
 use crate::combine::Combine;
 use crate::key::Key;
 use crate::operator::{ENOUGH, Flow, MORE, Operator, sealed};
-use crate::plan::{Needs, Parents, Partitioner, Shuffle};
+use crate::plan::{Needs, Parents, Partitioner, Shuffle, check_partitions};
 use crate::record::{Reader, Record};
 use crate::table::Table;
 use crate::task::Task;
@@ -43,9 +43,11 @@ impl<'s> ShuffleRead<'s> {
     /// One split for each reducer.
     ///
     /// # Errors
-    /// `INTERNAL` in a task.
+    /// `INTERNAL` in a task, `TOO_LARGE` if there are too many.
     pub fn splits(&self) -> Result<Vec<u32>> {
-        Ok((0..self.reducers()?).collect())
+        let reducers = self.reducers()?;
+        check_partitions(u64::from(reducers))?;
+        Ok((0..reducers).collect())
     }
 
     /// Adds the shuffle to the parents of a stage.

@@ -1,7 +1,7 @@
 //! Sources without files: values of the driver, and ranges of numbers.
 
 use crate::operator::{Flow, MORE, Operator, sealed};
-use crate::plan::{Needs, Parents};
+use crate::plan::{Needs, PARTITIONS_MAX, Parents, check_partitions};
 use crate::record::{Reader, Record};
 use crate::task::Task;
 use firesteel_common::{Payload, Result};
@@ -18,13 +18,16 @@ pub struct Parallelize<T> {
     /// Driver only: the encoded records of each partition.
     #[serde(skip)]
     pub partitions: Arc<Vec<Payload>>,
+    /// Driver only: how many partitions were asked for; if they are too many, none is made.
+    #[serde(skip)]
+    pub asked: u64,
     /// The type of the records.
     pub record: PhantomData<fn() -> T>,
 }
 
 impl<T> Clone for Parallelize<T> {
     fn clone(&self) -> Self {
-        Self { partitions: self.partitions.clone(), record: PhantomData }
+        Self { partitions: self.partitions.clone(), asked: self.asked, record: PhantomData }
     }
 }
 
@@ -35,7 +38,8 @@ impl<T> Parallelize<T> {
         T: Record<'s>,
     {
         let count = count.max(1);
-        let partitions = (0..count)
+        let asked = count as u64;
+        let partitions = (0..if asked > PARTITIONS_MAX { 0 } else { count })
             .map(|partition| {
                 let range = values.len() * partition / count..values.len() * (partition + 1) / count;
                 let mut bytes = Vec::new();
@@ -48,7 +52,7 @@ impl<T> Parallelize<T> {
                 Payload::from(payload)
             })
             .collect();
-        Self { partitions: Arc::new(partitions), record: PhantomData }
+        Self { partitions: Arc::new(partitions), asked, record: PhantomData }
     }
 }
 
@@ -65,6 +69,7 @@ impl<'s, T: Record<'s>> Operator<'s> for Parallelize<T> {
     type Split = Payload;
 
     fn splits(&self) -> Result<Vec<Payload>> {
+        check_partitions(self.asked)?;
         Ok(self.partitions.to_vec())
     }
 
@@ -115,6 +120,7 @@ impl<'s> Operator<'s> for Numbers {
     type Split = (u64, u64);
 
     fn splits(&self) -> Result<Vec<(u64, u64)>> {
+        check_partitions(u64::from(self.partitions))?;
         let at = |partition: u32| {
             (u128::from(self.count) * u128::from(partition) / u128::from(self.partitions)) as u64
         };

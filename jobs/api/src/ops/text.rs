@@ -6,7 +6,7 @@
 
 use crate::files::{FileInfo, OpenFile};
 use crate::operator::{Flow, MORE, Operator, sealed};
-use crate::plan::{Needs, Parents};
+use crate::plan::{Needs, Parents, check_partitions};
 use crate::task::Task;
 use firesteel_common::{Error, ErrorCode, Result};
 use serde::{Deserialize, Serialize};
@@ -34,16 +34,22 @@ pub struct TextSplit {
 
 /// Cuts files into splits of at most [`SPLIT_BYTES`], and into at least `at_least` of them where they allow
 /// it.
-pub fn cut(files: &[FileInfo], at_least: u64) -> Vec<TextSplit> {
+///
+/// # Errors
+/// `TOO_LARGE` if that makes too many.
+pub fn cut(files: &[FileInfo], at_least: u64) -> Result<Vec<TextSplit>> {
+    check_partitions(at_least)?;
     let total: u64 = files.iter().map(|file| file.bytes).sum();
     let goal = total.div_ceil(at_least.max(1)).clamp(1, SPLIT_BYTES);
+    let parts = |file: &FileInfo| if file.splittable { file.bytes.div_ceil(goal) } else { 1 };
+    check_partitions(files.iter().map(parts).sum())?;
     let mut splits = Vec::new();
     for file in files {
         if !file.splittable {
             splits.push(TextSplit { path: file.path.clone(), start: 0, end: u64::MAX });
             continue;
         }
-        let count = file.bytes.div_ceil(goal);
+        let count = parts(file);
         let at = |part: u64| (u128::from(file.bytes) * u128::from(part) / u128::from(count)) as u64;
         splits.extend((0..count).map(|part| TextSplit {
             path: file.path.clone(),
@@ -57,7 +63,7 @@ pub fn cut(files: &[FileInfo], at_least: u64) -> Vec<TextSplit> {
         // All files are empty, and a dataset has at least one partition.
         splits.push(TextSplit { path: file.path.clone(), start: 0, end: 0 });
     }
-    splits
+    Ok(splits)
 }
 
 /// What ends a line.
