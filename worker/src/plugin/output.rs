@@ -2,9 +2,11 @@
 //!
 //! An attempt writes `DIR/_temporary/<application attempt>/<name>.<attempt>`. The driver, which hears of
 //! exactly one successful attempt for each partition, renames those files into place, removes the rest, and
-//! writes `_SUCCESS`.
+//! writes `_SUCCESS`. A driver that dies between the first rename and the last has left a list of what it
+//! moves, from which the next attempt knows those files for its own.
 
 use firesteel_common::id::{AppAttemptId, TaskId};
+use firesteel_common::protocol::codec;
 use firesteel_common::{Error, ErrorCode, Result};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -13,6 +15,10 @@ use std::path::{Path, PathBuf};
 const TEMPORARY: &str = "_temporary";
 /// The file that says that an output is complete.
 const SUCCESS: &str = "_SUCCESS";
+/// Beside the files of an application attempt: the names of those that it commits.
+const COMMITTING: &str = "_committing";
+/// How often the removal of what lost is tried: a task that lost may be writing, for a moment.
+const REMOVALS_MAX: usize = 3;
 
 fn not_writable(path: &Path, cause: &std::io::Error) -> Error {
     let error = Error::io(path.display(), cause);
@@ -35,7 +41,8 @@ fn checked(name: &str) -> Result<&str> {
 }
 
 /// Makes an output directory ready for an application attempt. What earlier attempts of the same application
-/// left unfinished is removed; what a later one has begun is not, as its driver has taken over from this one.
+/// left unfinished is removed, also half a commit; what a later one has begun is not, as its driver has taken
+/// over from this one. An output with `_SUCCESS` is complete, and stays.
 ///
 /// # Errors
 /// `OUTPUT_EXISTS` if there is anything else in it, `CONFLICT` if a later attempt writes it,
@@ -50,10 +57,15 @@ pub fn prepare(dir: &str, app: AppAttemptId) -> Result<()> {
         Ok(_) => {
             let begun = attempts(dir, app).map_err(|cause| not_writable(dir, &cause))?;
             let begun = begun.ok_or_else(|| exists(dir))?;
-            if let Some(later) = begun.iter().find(|attempt| **attempt > app.attempt) {
+            if let Some(later) = begun.attempts.iter().find(|attempt| **attempt > app.attempt) {
                 return Err(taken_over(dir, app, AppAttemptId { attempt: *later, ..app }));
             }
-            for attempt in begun {
+            // The lists go last: whoever finds this half done must find them.
+            for name in begun.visible {
+                let path = dir.join(name);
+                fs::remove_file(&path).map_err(|cause| not_writable(&path, &cause))?;
+            }
+            for attempt in begun.attempts {
                 remove(&temporary(dir, AppAttemptId { attempt, ..app }))?;
             }
         }
@@ -81,24 +93,44 @@ fn remove(dir: &Path) -> Result<()> {
     }
 }
 
-/// The attempts of this application that have begun to write a directory; `None` if it holds anything but
-/// their unfinished output.
-fn attempts(dir: &Path, app: AppAttemptId) -> std::io::Result<Option<Vec<u32>>> {
+/// What attempts of an application have begun in a directory.
+#[derive(Default)]
+struct Begun {
+    /// Their numbers.
+    attempts: Vec<u32>,
+    /// The files that they have moved into place, of a commit that did not come to its end.
+    visible: Vec<String>,
+}
+
+/// What attempts of this application have begun in a directory; `None` if it holds anything else.
+fn attempts(dir: &Path, app: AppAttemptId) -> std::io::Result<Option<Begun>> {
+    // An empty directory might be anybody's; Spark refuses it too.
+    if !dir.join(TEMPORARY).is_dir() {
+        return Ok(None);
+    }
     let prefix = format!("{}.", app.app);
-    let mut found = Vec::new();
+    let mut begun = Begun::default();
+    let mut moved = Vec::new();
+    for entry in dir.join(TEMPORARY).read_dir()? {
+        let entry = entry?;
+        let attempt = entry.file_name().to_str().and_then(|name| name.strip_prefix(&prefix)?.parse().ok());
+        let Some(attempt) = attempt else { return Ok(None) };
+        begun.attempts.push(attempt);
+        // No list, or half a list: nothing was moved yet.
+        let list = fs::read(entry.path().join(COMMITTING)).unwrap_or_default();
+        moved.extend(codec::decode::<Vec<String>>(&list).unwrap_or_default());
+    }
+    moved.sort_unstable();
     for entry in dir.read_dir()? {
-        if entry?.file_name() != TEMPORARY {
-            return Ok(None);
-        }
-        for entry in dir.join(TEMPORARY).read_dir()? {
-            let name = entry?.file_name();
-            let attempt = name.to_str().and_then(|name| name.strip_prefix(&prefix)?.parse().ok());
-            let Some(attempt) = attempt else { return Ok(None) };
-            found.push(attempt);
+        match entry?.file_name().into_string() {
+            Ok(name) if name == TEMPORARY => {}
+            Ok(name) if moved.binary_search(&name).is_ok() && checked(&name).is_ok() => {
+                begun.visible.push(name)
+            }
+            _ => return Ok(None),
         }
     }
-    // An empty directory might be anybody's; Spark refuses it too.
-    Ok(dir.join(TEMPORARY).is_dir().then_some(found))
+    Ok(Some(begun))
 }
 
 /// The file of a task attempt.
@@ -156,8 +188,16 @@ impl Drop for TaskOutput {
 pub fn commit(dir: &str, app: AppAttemptId, winners: &[(String, u32)]) -> Result<()> {
     let dir = Path::new(dir);
     let from = temporary(dir, app);
+    let names: Vec<&str> = winners.iter().map(|(name, _)| checked(name)).collect::<Result<_>>()?;
+    let list = from.join(COMMITTING);
+    match fs::write(&list, codec::encode(&names)?) {
+        // It was committed before.
+        Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+        Err(cause) => return Err(not_writable(&list, &cause)),
+        Ok(()) => {}
+    }
     for (name, attempt) in winners {
-        let target = dir.join(checked(name)?);
+        let target = dir.join(name);
         match fs::rename(from.join(format!("{name}.{attempt}")), &target) {
             Err(cause) if cause.kind() == ErrorKind::NotFound && target.exists() => {}
             Err(cause) => return Err(not_writable(&target, &cause)),
@@ -166,13 +206,11 @@ pub fn commit(dir: &str, app: AppAttemptId, winners: &[(String, u32)]) -> Result
     }
     let success = dir.join(SUCCESS);
     fs::write(&success, []).map_err(|cause| not_writable(&success, &cause))?;
-    remove(&from)?;
-    match fs::remove_dir(dir.join(TEMPORARY)) {
-        Err(cause) if !matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
-            Err(not_writable(dir, &cause))
-        }
-        _ => Ok(()),
-    }
+    // The output is complete. A task that lost may still begin a file, which must not fail the job: nobody
+    // looks below `_temporary`.
+    let _ = (0..REMOVALS_MAX).find(|_| remove(&from).is_ok());
+    let _ = fs::remove_dir(dir.join(TEMPORARY));
+    Ok(())
 }
 
 /// Removes what an application attempt has prepared and not committed.
@@ -241,6 +279,60 @@ mod tests {
         assert!(!out.exists());
         fs::create_dir(&out).unwrap();
         assert_eq!(prepare(dir, app(1, 1)).unwrap_err().code, ErrorCode::OutputExists);
+    }
+
+    #[test]
+    fn half_a_commit_is_taken_over_and_a_whole_one_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let out = root.path().join("out");
+        let dir = out.to_str().unwrap();
+        let winners = [("part-00000".to_owned(), 0), ("part-00001".to_owned(), 0)];
+        prepare(dir, app(1, 1)).unwrap();
+        TaskOutput::create(dir, "part-00000", task(0)).unwrap().finish().unwrap();
+        // The second file is missing, so the commit ends after its first rename, as if its driver had died.
+        assert_eq!(commit(dir, app(1, 1), &winners).unwrap_err().code, ErrorCode::OutputNotWritable);
+        assert_eq!(files(&out), [TEMPORARY, "part-00000"]);
+        assert_eq!(prepare(dir, app(2, 1)).unwrap_err().code, ErrorCode::OutputExists);
+        fs::write(out.join("part-00007"), "another's").unwrap();
+        assert_eq!(prepare(dir, app(1, 2)).unwrap_err().code, ErrorCode::OutputExists);
+        fs::remove_file(out.join("part-00007")).unwrap();
+        prepare(dir, app(1, 2)).unwrap();
+        assert_eq!(files(&out), [TEMPORARY]);
+        for name in ["part-00000", "part-00001"] {
+            let task = TaskId { app: app(1, 2), ..task(0) };
+            TaskOutput::create(dir, name, task).unwrap().finish().unwrap();
+        }
+        commit(dir, app(1, 2), &winners).unwrap();
+        commit(dir, app(1, 2), &winners).unwrap();
+        assert_eq!(files(&out), ["_SUCCESS", "part-00000", "part-00001"]);
+        assert_eq!(prepare(dir, app(1, 3)).unwrap_err().code, ErrorCode::OutputExists);
+    }
+
+    #[test]
+    fn a_task_that_lost_and_writes_on_does_not_fail_a_commit() {
+        let root = tempfile::tempdir().unwrap();
+        let out = root.path().join("out");
+        let dir = out.to_str().unwrap();
+        for round in 0..50 {
+            prepare(dir, app(1, 1)).unwrap();
+            TaskOutput::create(dir, "part-00000", task(0)).unwrap().finish().unwrap();
+            let begun = std::sync::Barrier::new(2);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    begun.wait();
+                    for attempt in 1..200 {
+                        let Ok(mut file) = TaskOutput::create(dir, "part-00000", task(attempt)) else {
+                            break;
+                        };
+                        let _ = file.write(b"lost").and_then(|()| file.finish());
+                    }
+                });
+                begun.wait();
+                commit(dir, app(1, 1), &[("part-00000".to_owned(), 0)]).unwrap();
+            });
+            assert_eq!(fs::read(out.join("part-00000")).unwrap(), b"", "round {round}");
+            fs::remove_dir_all(&out).unwrap();
+        }
     }
 
     #[test]
