@@ -1,10 +1,11 @@
-//! A runtime in this process and on this thread, for unit tests of jobs: real operators, real encodings, no
-//! cluster. It reads plain files and directories, and repeats nothing.
+//! A runtime in this process, for unit tests of jobs: real operators, real encodings, no cluster. It reads
+//! plain files and directories. It repeats nothing, unless it is made to run each task twice at once.
 
-use crate::arena::Owner;
+mod files;
+
+use self::files::LocalHost;
 use crate::context::Context;
 use crate::driver::Driver;
-use crate::files::{FileInfo, Host, OpenFile, OutputFile};
 use crate::task::run_task;
 use firesteel_common::block::{BlockId, Encoding, MapStatus, SegmentHeader, SegmentStat};
 use firesteel_common::graph::{JobGraph, StageKind, StageSpec};
@@ -16,8 +17,6 @@ use firesteel_common::task::{
 };
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Runs `job` with a context over a runtime in this process that says it has two slots.
@@ -36,7 +35,8 @@ pub fn run_on<T>(
     runner: &Arc<LocalRunner>,
     job: impl for<'s> FnOnce(&Context<'s>) -> Result<T>,
 ) -> Result<T> {
-    let driver = Driver::new(Arc::new(Planned(runner.clone())), Arc::new(LocalHost), PluginHash([0; 32]));
+    let driver =
+        Driver::new(Arc::new(Planned(runner.clone())), Arc::new(LocalHost::DRIVER), PluginHash([0; 32]));
     job(&Context::new(driver))
 }
 
@@ -48,6 +48,7 @@ pub struct LocalRunner {
     slots: u32,
     /// `None`: the operators of this object run.
     engine: Option<Engine>,
+    rivals: bool,
     state: Arc<Mutex<State>>,
 }
 
@@ -70,12 +71,18 @@ const APP: AppAttemptId = AppAttemptId { app: AppId(1), attempt: 1 };
 impl LocalRunner {
     /// A runtime that says it has so many slots.
     pub fn new(slots: u32) -> Arc<Self> {
-        Arc::new(Self { slots, engine: None, state: Arc::default() })
+        Arc::new(Self { slots, engine: None, rivals: false, state: Arc::default() })
     }
 
     /// A runtime whose tasks are run by something else.
     pub fn with_engine(slots: u32, engine: Engine) -> Arc<Self> {
-        Arc::new(Self { slots, engine: Some(engine), state: Arc::default() })
+        Arc::new(Self { slots, engine: Some(engine), rivals: false, state: Arc::default() })
+    }
+
+    /// A runtime that runs two attempts at each task at the same time, as a cluster does for a straggler.
+    /// Both run to their end; the first wins in partitions of even number, the second in the others.
+    pub fn with_rivals(slots: u32) -> Arc<Self> {
+        Arc::new(Self { slots, engine: None, rivals: true, state: Arc::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -145,31 +152,23 @@ impl LocalRunner {
     }
 
     fn run_one(&self, stage: &StageSpec, partition: u32, events: &mut Vec<JobEvent>) -> Result<()> {
-        let reducers = match stage.kind {
-            StageKind::ShuffleMap { reducers } => reducers,
-            StageKind::Result => 0,
+        let description = self.describe(stage, partition)?;
+        let parents: Vec<StageId> = stage.inputs.iter().map(|input| input.stage).collect();
+        let attempt = |number: u32| {
+            let mut description = description.clone();
+            description.task.attempt = number;
+            self.attempt(description, parents.clone())
         };
-        let inputs = stage.inputs.iter().map(|input| {
-            let parent = self.stage(input.stage)?;
-            let StageKind::ShuffleMap { reducers } = parent.kind else {
-                return Err(Error::new(ErrorCode::GraphInvalid, "an input is no shuffle"));
-            };
-            Ok(input.ranges(partition, parent.tasks.len() as u32, reducers))
-        });
-        let description = TaskDescription {
-            task: TaskId { app: APP, stage: stage.id, partition, attempt: 0 },
-            stage_payload: stage.payload.clone(),
-            task_payload: stage.tasks[partition as usize].payload.clone(),
-            reducers,
-            inputs: inputs.collect::<Result<_>>()?,
-        };
-        let parents = stage.inputs.iter().map(|input| input.stage).collect();
-        let written = Arc::default();
-        let io = LocalTask { state: self.state.clone(), description, parents, written: Arc::clone(&written) };
-        self.state().tasks += 1;
-        let outcome = match &self.engine {
-            Some(engine) => engine(Arc::new(io)),
-            None => run_task(&io, &LocalHost),
+        let (outcome, segments) = if self.rivals {
+            let both = std::thread::scope(|scope| {
+                let rival = scope.spawn(|| attempt(1));
+                let first = attempt(0);
+                [first, rival.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))]
+            });
+            let [first, rival] = both;
+            if partition.is_multiple_of(2) { first } else { rival }
+        } else {
+            attempt(0)
         };
         match outcome? {
             TaskOutcome::Result(value) => {
@@ -181,13 +180,51 @@ impl LocalRunner {
                 });
             }
             TaskOutcome::MapOutput(_) => {
-                let segments = std::mem::take(&mut *lock(&written));
                 self.state().outputs.entry(stage.id).or_default().push(segments);
             }
             TaskOutcome::Failed(error) => return Err(error),
             TaskOutcome::Killed => return Err(Error::new(ErrorCode::Killed, "a task was killed")),
         }
         Ok(())
+    }
+
+    fn describe(&self, stage: &StageSpec, partition: u32) -> Result<TaskDescription> {
+        let reducers = match stage.kind {
+            StageKind::ShuffleMap { reducers } => reducers,
+            StageKind::Result => 0,
+        };
+        let inputs = stage.inputs.iter().map(|input| {
+            let parent = self.stage(input.stage)?;
+            let StageKind::ShuffleMap { reducers } = parent.kind else {
+                return Err(Error::new(ErrorCode::GraphInvalid, "an input is no shuffle"));
+            };
+            Ok(input.ranges(partition, parent.tasks.len() as u32, reducers))
+        });
+        Ok(TaskDescription {
+            task: TaskId { app: APP, stage: stage.id, partition, attempt: 0 },
+            stage_payload: stage.payload.clone(),
+            task_payload: stage.tasks[partition as usize].payload.clone(),
+            reducers,
+            inputs: inputs.collect::<Result<_>>()?,
+        })
+    }
+
+    /// One attempt at a task: how it ended, and what it wrote for a shuffle.
+    fn attempt(
+        &self,
+        description: TaskDescription,
+        parents: Vec<StageId>,
+    ) -> (Result<TaskOutcome>, Vec<Option<Segment>>) {
+        let host = LocalHost::of_task(description.task.attempt);
+        let written = Arc::default();
+        let io = LocalTask { state: self.state.clone(), description, parents, written: Arc::clone(&written) };
+        self.state().tasks += 1;
+        let outcome = match &self.engine {
+            Some(engine) => engine(Arc::new(io)),
+            None => run_task(&io, &host),
+        };
+        let segments = std::mem::take(&mut *lock(&written));
+        (outcome, segments)
     }
 }
 
@@ -397,85 +434,5 @@ impl MapOutputWriter for LocalWriter {
             })
         };
         Ok(MapStatus { segments: written.iter().map(stat).collect(), statistics })
-    }
-}
-
-/// The files of this machine.
-struct LocalHost;
-
-fn not_readable(path: &str, cause: &std::io::Error) -> Error {
-    Error::new(ErrorCode::InputNotReadable, format!("{path}: {cause}"))
-}
-
-impl Host for LocalHost {
-    fn list_files(&self, path: &str) -> Result<Vec<FileInfo>> {
-        let about = std::fs::metadata(path).map_err(|cause| not_readable(path, &cause))?;
-        if !about.is_dir() {
-            return Ok(vec![FileInfo { path: path.to_owned(), bytes: about.len(), splittable: true }]);
-        }
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(path).map_err(|cause| not_readable(path, &cause))? {
-            let entry = entry.map_err(|cause| not_readable(path, &cause))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if !name.starts_with(['_', '.']) {
-                files.extend(self.list_files(&entry.path().to_string_lossy())?);
-            }
-        }
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(files)
-    }
-
-    fn open_file(&self, path: &str) -> Result<Box<dyn OpenFile>> {
-        let file = std::fs::File::open(path).map_err(|cause| not_readable(path, &cause))?;
-        Ok(Box::new(LocalFile { file, path: path.to_owned() }))
-    }
-
-    fn create_output(&self, dir: &str, name: &str) -> Result<Box<dyn OutputFile>> {
-        let path = Path::new(dir).join(name);
-        let file = std::fs::File::create(&path).map_err(|cause| Error::io(path.display(), &cause))?;
-        Ok(Box::new(LocalOutput(file)))
-    }
-
-    fn prepare_output(&self, dir: &str) -> Result<()> {
-        std::fs::create_dir(dir)
-            .map_err(|cause| Error::new(ErrorCode::OutputExists, format!("{dir}: {cause}")))
-    }
-
-    fn commit_output(&self, dir: &str, _winners: &[(String, u32)]) -> Result<()> {
-        std::fs::write(Path::new(dir).join("_SUCCESS"), []).map_err(|cause| Error::io(dir, &cause))
-    }
-
-    fn query(&self, _text: &str) -> Result<Payload> {
-        Err(Error::new(ErrorCode::Unsupported, "the local runtime has no SQL"))
-    }
-
-    fn log(&self, level: u32, text: &str) {
-        eprintln!("[{level}] {text}");
-    }
-}
-
-struct LocalFile {
-    file: std::fs::File,
-    path: String,
-}
-
-impl OpenFile for LocalFile {
-    fn read(&self, from: u64, max: u64) -> Result<Owner> {
-        let about = self.file.metadata().map_err(|cause| not_readable(&self.path, &cause))?;
-        let mut bytes = vec![0; about.len().saturating_sub(from).min(max) as usize];
-        self.file.read_exact_at(&mut bytes, from).map_err(|cause| not_readable(&self.path, &cause))?;
-        Ok(Arc::new(bytes))
-    }
-}
-
-struct LocalOutput(std::fs::File);
-
-impl OutputFile for LocalOutput {
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        std::io::Write::write_all(&mut self.0, bytes).map_err(|cause| Error::io("writing a file", &cause))
-    }
-
-    fn finish(self: Box<Self>) -> Result<()> {
-        Ok(())
     }
 }

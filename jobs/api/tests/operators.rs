@@ -385,3 +385,39 @@ fn too_many_partitions_are_refused_before_they_are_made() {
     });
     assert_eq!(run(|cx| cx.range(0, 9, 1 << 20).partitions()).unwrap(), 1 << 20);
 }
+
+#[test]
+fn of_two_attempts_at_once_exactly_one_is_seen() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("out");
+    let path = dir.to_str().unwrap();
+    let runner = LocalRunner::with_rivals(2);
+    // Each attempt writes something of its own, so that it shows whose file it is.
+    let sums = run_on(&runner, |cx| {
+        let lines = cx.range(0, 1_000, 5).map(|n| {
+            let thread = std::thread::current();
+            (n % 7, format!("{n} {:?}", thread.id()))
+        });
+        lines.values().save_as_text_file(path)?;
+        lines.map(|(key, _)| (key, 1_u64)).reduce_by_key(|sum, more| *sum += more).collect()
+    });
+    assert_eq!(sorted(sums.unwrap()), (0..7).map(|key| (key, 142 + u64::from(key < 6))).collect::<Vec<_>>());
+    assert_eq!(runner.tasks(), 2 * (5 + 5 + 4));
+    let mut files: Vec<_> = dir.read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["_SUCCESS", "part-00000", "part-00001", "part-00002", "part-00003", "part-00004"]);
+    let mut numbers = Vec::new();
+    let here = format!("{:?}", std::thread::current().id());
+    for (partition, file) in files[1..].iter().enumerate() {
+        for line in std::fs::read_to_string(dir.join(file)).unwrap().lines() {
+            let (number, thread) = line.split_once(' ').unwrap();
+            // The first attempt runs on this thread, and wins where the number is even.
+            assert_eq!(thread == here, partition % 2 == 0, "{line}");
+            numbers.push(number.parse::<i64>().unwrap());
+        }
+    }
+    assert_eq!(numbers, (0..1_000).collect::<Vec<_>>());
+    let again = run_on(&runner, |cx| cx.range(0, 9, 1).save_as_text_file(path)).unwrap_err();
+    assert_eq!(again.code, ErrorCode::OutputExists);
+    assert!(again.message.contains(path), "{again}");
+}
