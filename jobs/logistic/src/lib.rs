@@ -28,12 +28,16 @@ pub fn logistic(
     rows: Option<u64>,
     /// How many steps are taken, at most 10,000 (20).
     steps: Option<u64>,
-    /// How far each step goes (2).
+    /// How far each step goes, more than 0 and at most 1,000 (2).
     rate: Option<f64>,
 ) -> Result<Fit> {
     let count = i64::try_from(rows.unwrap_or(1_000_000)).map_err(|_| Context::error("too many rows"))?;
     if count == 0 {
         return Err(Context::error("there is nothing to fit: rows is 0"));
+    }
+    let rate = rate.unwrap_or(2.0);
+    if !(rate > 0.0 && rate <= 1_000.0) {
+        return Err(Context::error(format!("rate is {rate}: it must be more than 0 and at most 1000")));
     }
     let partitions = cx.default_parallelism().max(1) as usize;
     let rows = cx.range(0, count, partitions).map(row).cache();
@@ -49,16 +53,17 @@ pub fn logistic(
             |sum, other| sum.iter_mut().zip(other).for_each(|(sum, more)| *sum += more),
         )?;
         for (weight, slope) in weights.iter_mut().zip(gradient) {
-            *weight -= rate.unwrap_or(2.0) * slope / count as f64;
+            *weight -= rate * slope / count as f64;
         }
     }
     let (loss, right) = rows.aggregate_with(
         weights,
         |_| (0.0, 0_u64),
         |weights, (loss, right), (features, label)| {
-            let one = likelihood(weights, &features);
-            *loss -= if label > 0.5 { one.ln() } else { (1.0 - one).ln() };
-            *right += u64::from((one > 0.5) == (label > 0.5));
+            let score = score(weights, &features);
+            // ln(1 + exp(score)) - label * score, which stays finite where the likelihood rounds to 0 or 1.
+            *loss += score.max(0.0) + (-score.abs()).exp().ln_1p() - label * score;
+            *right += u64::from((score > 0.0) == (label > 0.5));
         },
         |(loss, right), (more, also)| {
             *loss += more;
@@ -70,8 +75,7 @@ pub fn logistic(
 
 /// How likely the label 1 is.
 fn likelihood(weights: &[f64; FEATURES], features: &[f64; FEATURES]) -> f64 {
-    let sum: f64 = weights.iter().zip(features).map(|(weight, x)| weight * x).sum();
-    1.0 / (1.0 + (-sum).exp())
+    1.0 / (1.0 + (-score(weights, features)).exp())
 }
 
 /// A row and its label; the same for the same number.
@@ -86,6 +90,11 @@ fn row(number: i64) -> ([f64; FEATURES], f64) {
     let features = [1.0, 2.0 * chance() - 1.0, 2.0 * chance() - 1.0, 2.0 * chance() - 1.0];
     let label = f64::from(chance() < likelihood(&TRUTH, &features));
     (features, label)
+}
+
+/// The logarithm of the odds of the label 1.
+fn score(weights: &[f64; FEATURES], features: &[f64; FEATURES]) -> f64 {
+    weights.iter().zip(features).map(|(weight, x)| weight * x).sum()
 }
 
 #[cfg(test)]
@@ -116,6 +125,23 @@ mod tests {
             assert!((found.weights[f] - weights[f]).abs() < 1e-9, "{found:?} {weights:?}");
             assert!((found.weights[f] - TRUTH[f]).abs() < 0.3, "{found:?}");
         }
+        let loss: f64 = rows
+            .iter()
+            .map(|(x, y)| {
+                let one = likelihood(&weights, x);
+                -(y * one.ln() + (1.0 - y) * (1.0 - one).ln())
+            })
+            .sum();
+        assert!((found.loss - loss / 5_000.0).abs() < 1e-9, "{found:?}");
         assert!(found.accuracy > 0.7 && found.loss < 0.6, "{found:?}");
+    }
+
+    #[test]
+    fn steps_that_are_too_long_give_numbers_and_those_that_are_none_are_refused() {
+        let with = |rate| firesteel::testing::run(|cx| logistic(cx, Some(500), Some(5), Some(rate)));
+        assert!(with(1_000.0).unwrap().loss.is_finite());
+        for rate in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
+            assert!(with(rate).unwrap_err().message.contains("rate is"), "{rate}");
+        }
     }
 }
