@@ -20,6 +20,14 @@ use std::collections::BTreeSet;
 /// no attempt is mistaken for one that the earlier master has started.
 const ATTEMPTS_PER_EPOCH: u32 = 1_000;
 
+/// Tells a driver to stop, and its worker to see to it.
+fn stop_driver(cx: &mut Cluster, attempt: AppAttemptId, worker: Option<WorkerId>, reason: String) {
+    cx.tell_driver(attempt, ToDriver::Kill { reason });
+    if let Some(worker) = worker.filter(|worker| cx.workers.get(*worker).is_some()) {
+        cx.tell_worker(worker, ToWorker::KillDriver(attempt));
+    }
+}
+
 impl Scheduler {
     pub(crate) fn submit_app(&mut self, submission: AppSubmission) {
         let now = self.cluster.now;
@@ -268,10 +276,7 @@ impl Scheduler {
             Phase::Running(driver) => driver.worker,
             _ => None,
         };
-        self.cluster.tell_driver(attempt, ToDriver::Kill { reason: format!("it died: {reason}") });
-        if let Some(worker) = worker.filter(|worker| self.cluster.workers.get(*worker).is_some()) {
-            self.cluster.tell_worker(worker, ToWorker::KillDriver(attempt));
-        }
+        stop_driver(&mut self.cluster, attempt, worker, format!("it died: {reason}"));
         self.next_attempt(id);
     }
 
@@ -324,10 +329,7 @@ impl Scheduler {
         let attempt = app.run.app;
         app.run.stop_all(cx, kill.unwrap_or("its driver has finished"));
         if let Some(reason) = kill {
-            cx.tell_driver(attempt, ToDriver::Kill { reason: reason.to_owned() });
-            if let Some(worker) = driver.worker.filter(|worker| cx.workers.get(*worker).is_some()) {
-                cx.tell_worker(worker, ToWorker::KillDriver(attempt));
-            }
+            stop_driver(cx, attempt, driver.worker, reason.to_owned());
         }
         cx.effects.push(Effect::JournalOutcome { app: id, outcome });
     }

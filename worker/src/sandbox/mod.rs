@@ -85,8 +85,7 @@ pub fn enter(wanted: &Confinement) -> Result<Sandbox> {
         ),
         (Err(error), _) => found.missing.push(format!("cgroup: {error}")),
     }
-    note(&mut found, "resource limits", limits::set(wanted.memory));
-    found.rlimits = !found.missing.iter().any(|missing| missing.starts_with("resource"));
+    found.rlimits = note(&mut found, "resource limits", limits::set(wanted.memory)).is_some();
     let masked = note(&mut found, "mount namespace", mounts::hide(wanted));
     found.user = identity::change(wanted.user, &mut found.missing)?;
     rustix::thread::set_no_new_privs(true)
