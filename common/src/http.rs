@@ -166,6 +166,20 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    /// Every one, the one that may do least first.
+    pub const ALL: [Role; 3] = [Role::Viewer, Role::Submit, Role::Admin];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Submit => "submit",
+            Role::Admin => "admin",
+        }
+    }
+}
+
 /// The life of an application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -183,6 +197,21 @@ pub enum AppState {
 }
 
 impl AppState {
+    /// Every one, in the order of a life.
+    pub const ALL: [AppState; 5] =
+        [AppState::Waiting, AppState::Running, AppState::Succeeded, AppState::Failed, AppState::Killed];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AppState::Waiting => "waiting",
+            AppState::Running => "running",
+            AppState::Succeeded => "succeeded",
+            AppState::Failed => "failed",
+            AppState::Killed => "killed",
+        }
+    }
+
     /// Whether it will not change any more.
     pub fn is_final(self) -> bool {
         matches!(self, AppState::Succeeded | AppState::Failed | AppState::Killed)

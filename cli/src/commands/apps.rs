@@ -4,7 +4,8 @@ use super::{ListFormat, print_list};
 use crate::client::{Client, ConnectArgs};
 use crate::failure::{Exit, Outcome};
 use crate::print;
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use firesteel_common::http::{AppState, AppStatus};
 
 /// How many are asked for at a time.
@@ -16,8 +17,8 @@ const PAGES_MAX: usize = 1_000;
 #[derive(Debug, Args)]
 pub struct AppsArgs {
     /// Only those in this state; may be repeated
-    #[arg(long, value_enum, value_name = "STATE")]
-    state: Vec<State>,
+    #[arg(long, value_parser = state(), value_name = "STATE")]
+    state: Vec<AppState>,
     /// Only those whose name contains this
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
@@ -40,26 +41,10 @@ pub struct AppsArgs {
     connect: ConnectArgs,
 }
 
-/// A state to look for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum State {
-    Waiting,
-    Running,
-    Succeeded,
-    Failed,
-    Killed,
-}
-
-impl From<AppState> for State {
-    fn from(state: AppState) -> Self {
-        match state {
-            AppState::Waiting => State::Waiting,
-            AppState::Running => State::Running,
-            AppState::Succeeded => State::Succeeded,
-            AppState::Failed => State::Failed,
-            AppState::Killed => State::Killed,
-        }
-    }
+/// Reads a state by its name.
+fn state() -> impl TypedValueParser<Value = AppState> {
+    let names = PossibleValuesParser::new(AppState::ALL.map(AppState::as_str));
+    names.try_map(|name| AppState::ALL.into_iter().find(|state| state.as_str() == name).ok_or("no state"))
 }
 
 impl AppsArgs {
@@ -70,7 +55,7 @@ impl AppsArgs {
         let exit = print_list(&page, self.format, &header, |app| {
             vec![
                 app.app.to_string(),
-                super::status::state(app.state).into(),
+                app.state.as_str().into(),
                 print::utc(app.submitted_ms),
                 super::status::seconds(app).unwrap_or_default(),
                 app.pool.clone(),
@@ -117,7 +102,7 @@ impl AppsArgs {
             Some((name, value)) => app.tags.get(name).is_some_and(|found| found == value),
             None => app.tags.contains_key(wanted),
         };
-        (self.state.is_empty() || self.state.contains(&app.state.into()))
+        (self.state.is_empty() || self.state.contains(&app.state))
             && self.name.as_ref().is_none_or(|text| app.name.contains(text))
             && self.tag.as_ref().is_none_or(has_tag)
             && self.queue.as_ref().is_none_or(|pool| app.pool == *pool)

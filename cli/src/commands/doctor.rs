@@ -149,7 +149,7 @@ impl DoctorArgs {
                 let alive = workers.iter().filter(|worker| worker.alive).count();
                 let name = if who.name.is_empty() { "the cluster's own" } else { &who.name };
                 let master = Finding::ok("master", "answers");
-                let token = Finding::ok("token", format!("{name}, role {}", super::tokens::word(who.role)));
+                let token = Finding::ok("token", format!("{name}, role {}", who.role.as_str()));
                 let workers = match alive {
                     0 => {
                         Finding::bad("workers", Health::Warn, "none is alive", "start one: firesteel worker")

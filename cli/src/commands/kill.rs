@@ -36,7 +36,7 @@ pub fn end(connect: &ConnectArgs, app: AppId) -> Outcome<Exit> {
     match before.state {
         AppState::Killed => print::talk(format!("{app} was killed already")),
         AppState::Succeeded | AppState::Failed => {
-            let how = super::status::state(before.state);
+            let how = before.state.as_str();
             let message = format!("{app} has ended already ({how}), so it cannot be killed");
             return Err(Failure::application(Error::new(ErrorCode::Conflict, message))
                 .with_help(format!("`firesteel result {app}` prints what it has left")));

@@ -92,17 +92,6 @@ pub fn ended(client: &Client, app: AppId) -> Outcome<AppStatus> {
     }
 }
 
-/// A state in words.
-pub fn state(state: AppState) -> &'static str {
-    match state {
-        AppState::Waiting => "waiting",
-        AppState::Running => "running",
-        AppState::Succeeded => "succeeded",
-        AppState::Failed => "failed",
-        AppState::Killed => "killed",
-    }
-}
-
 /// How long it took, if it has ended.
 pub fn seconds(app: &AppStatus) -> Option<String> {
     let ms = app.ended_ms?.saturating_sub(app.submitted_ms);
@@ -114,7 +103,7 @@ fn describe(app: &AppStatus) -> String {
     let mut field = |name: &str, value: &str| text.push_str(&format!("{name:<12} {value}\n"));
     field("application", &app.app.to_string());
     field("name", &app.name);
-    field("state", state(app.state));
+    field("state", app.state.as_str());
     if !app.owner.is_empty() {
         field("owner", &app.owner);
     }

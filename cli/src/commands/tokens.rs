@@ -49,21 +49,8 @@ enum TokensCommand {
 }
 
 fn role(text: &str) -> Result<Role, String> {
-    match text {
-        "viewer" => Ok(Role::Viewer),
-        "submit" => Ok(Role::Submit),
-        "admin" => Ok(Role::Admin),
-        _ => Err("a role is viewer, submit or admin".to_owned()),
-    }
-}
-
-/// A role in a word.
-pub fn word(role: Role) -> &'static str {
-    match role {
-        Role::Viewer => "viewer",
-        Role::Submit => "submit",
-        Role::Admin => "admin",
-    }
+    let named = Role::ALL.into_iter().find(|role| role.as_str() == text);
+    named.ok_or_else(|| "a role is viewer, submit or admin".to_owned())
 }
 
 /// It becomes a part of a path of the API.
@@ -104,7 +91,7 @@ fn list(client: &Client, format: ListFormat) -> Outcome<()> {
     }
     let row = |token: &TokenInfo| {
         let used = token.last_used_ms.map_or_else(|| "-".to_owned(), print::utc);
-        vec![token.name.clone(), word(token.role).to_owned(), print::utc(token.created_ms), used]
+        vec![token.name.clone(), token.role.as_str().to_owned(), print::utc(token.created_ms), used]
     };
     let rows: Vec<_> = tokens.iter().map(row).collect();
     print::data(print::table(&["NAME", "ROLE", "CREATED", "LAST USED"], &rows).as_bytes())
