@@ -30,6 +30,8 @@ pub fn start_logging(server: bool, verbose: bool) {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
+        // A log that cannot be written (a full disk) is no reason to panic.
+        .log_internal_errors(false)
         .try_init();
 }
 

@@ -216,3 +216,31 @@ fn a_file_too_large_for_a_plugin_is_refused_before_it_is_read() {
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("no plugin is longer than"), "{text}");
 }
+
+#[test]
+fn a_master_whose_log_cannot_be_written_goes_on() {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let dir = tempfile::tempdir().unwrap();
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut master = Command::new(env!("CARGO_BIN_EXE_firesteel"))
+        .args(["master", "--temporary", "--run-dir"])
+        .arg(dir.path().join("run"))
+        .args(["--die-with-parent", &std::process::id().to_string()])
+        .stdout(std::process::Stdio::piped())
+        .stderr(full())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(master.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let http = lines.find_map(|line| Some(line.split_once("http://")?.1.trim().to_owned())).unwrap();
+    for _ in 0..3 {
+        // Each refusal is logged.
+        let mut stream = std::net::TcpStream::connect(&http).unwrap();
+        let request = format!("GET /x HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    }
+    master.kill().unwrap();
+    master.wait().unwrap();
+}

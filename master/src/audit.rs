@@ -173,7 +173,9 @@ fn entry(principal: &str, source: &str, action: &str, object: &str, decision: &s
     }
 }
 
-fn write_lines(mut file: File, mut previous: String, queue: &Receiver<Message>) {
+fn write_lines(mut file: impl Write, mut previous: String, queue: &Receiver<Message>) {
+    // A line of which only a part was written must not swallow the next one.
+    let mut before = "";
     for message in queue {
         let entry = match message {
             Message::Entry(entry) => entry,
@@ -187,10 +189,13 @@ fn write_lines(mut file: File, mut previous: String, queue: &Receiver<Message>) 
         let line = Line { entry, previous: previous.clone(), hash: hash.clone() };
         let written = serde_json::to_string(&line)
             .map_err(std::io::Error::other)
-            .and_then(|text| file.write_all((text + "\n").as_bytes()));
+            .and_then(|text| file.write_all(format!("{before}{text}\n").as_bytes()));
         match written {
-            Ok(()) => previous = hash,
-            Err(cause) => tracing::error!("the audit log cannot be written: {cause}"),
+            Ok(()) => (previous, before) = (hash, ""),
+            Err(cause) => {
+                before = "\n";
+                tracing::error!("the audit log cannot be written: {cause}");
+            }
         }
     }
 }
@@ -263,6 +268,44 @@ mod tests {
         audit.allowed("ann", "", "kill", "app-1");
         audit.stop();
         assert_eq!(verify(&std::fs::read_to_string(&path).unwrap()), Ok(5));
+    }
+
+    /// A disk with room for so many bytes, then full, then with room again.
+    struct Disk<'a> {
+        room: usize,
+        held: &'a mut Vec<u8>,
+    }
+
+    impl Write for Disk<'_> {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            if self.room == 0 {
+                self.room = usize::MAX;
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
+            let taken = bytes.len().min(self.room);
+            self.room -= taken;
+            self.held.extend(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn half_a_line_on_a_full_disk_costs_no_other_line() {
+        let (lines, queue) = bounded(8);
+        for number in 0..3 {
+            lines
+                .send(Message::Entry(entry("ann", "", "kill", &format!("app-{number}"), "allowed")))
+                .unwrap();
+        }
+        lines.send(Message::Stop).unwrap();
+        let mut held = Vec::new();
+        write_lines(Disk { room: 300, held: &mut held }, BEGIN.to_owned(), &queue);
+        let text = String::from_utf8(held).unwrap();
+        assert_eq!((verify(&text), text.contains("app-2")), (Ok(2), true), "{text}");
     }
 
     #[test]
