@@ -104,6 +104,10 @@ impl Master {
         })
     }
 
+    fn workers(&self) -> Vec<WorkerInfo> {
+        self.scheduler.workers().into_iter().map(worker_info).collect()
+    }
+
     fn event(&mut self, event: Event) {
         let now = self.clock.now();
         let scheduler = &mut self.scheduler;
@@ -171,7 +175,7 @@ impl Handler<Workers> for Master {
     type Result = Vec<WorkerInfo>;
 
     fn handle(&mut self, _: Workers, _: &mut Self::Context) -> Self::Result {
-        self.scheduler.workers().into_iter().map(worker_info).collect()
+        self.workers()
     }
 }
 
@@ -189,8 +193,7 @@ impl Handler<Numbers> for Master {
     type Result = MessageResult<Numbers>;
 
     fn handle(&mut self, _: Numbers, _: &mut Self::Context) -> Self::Result {
-        let workers = self.scheduler.workers().into_iter().map(worker_info).collect();
-        MessageResult((self.scheduler.counters(), workers))
+        MessageResult((self.scheduler.counters(), self.workers()))
     }
 }
 

@@ -45,14 +45,12 @@ pub(crate) struct AppKind {
     pub sql: bool,
     /// Where its driver runs.
     pub deploy_mode: DeployMode,
-    /// What it runs, unless it is SQL.
-    pub plugin: Option<PluginHash>,
 }
 
 impl AppKind {
     /// The kind of a submission.
     pub(crate) fn of(request: &SubmitRequest) -> Self {
-        Self { sql: request.sql.is_some(), deploy_mode: request.deploy_mode, plugin: request.plugin }
+        Self { sql: request.sql.is_some(), deploy_mode: request.deploy_mode }
     }
 }
 
@@ -218,10 +216,14 @@ impl Board {
 
     /// How many applications are in which state.
     pub(crate) fn states(&self) -> Vec<(AppState, usize)> {
-        use AppState::{Failed, Killed, Running, Succeeded, Waiting};
-        let inner = self.inner.lock();
-        let count = |state| inner.apps.values().filter(|app| app.status.state == state).count();
-        [Waiting, Running, Succeeded, Failed, Killed].map(|state| (state, count(state))).to_vec()
+        let mut counts = AppState::ALL.map(|state| (state, 0));
+        for app in self.inner.lock().apps.values() {
+            counts
+                .iter_mut()
+                .filter(|(state, _)| *state == app.status.state)
+                .for_each(|(_, count)| *count += 1);
+        }
+        counts.to_vec()
     }
 
     /// A plugin is durable.
@@ -229,22 +231,9 @@ impl Board {
         self.inner.lock().plugins.insert(plugin.hash, plugin);
     }
 
-    /// Forgets a plugin, so that no further submission finds it.
-    ///
-    /// # Errors
-    /// `NOT_FOUND` if there is none, `CONFLICT` while an application that has not ended needs it.
-    pub(crate) fn begin_removal(&self, hash: PluginHash) -> Result<(), Error> {
-        let mut inner = self.inner.lock();
-        if !inner.plugins.contains_key(&hash) {
-            return Err(Error::new(ErrorCode::NotFound, format!("there is no plugin {hash}")));
-        }
-        let needs = |app: &&App| app.kind.plugin == Some(hash) && !app.status.state.is_final();
-        if let Some(app) = inner.apps.values().find(needs) {
-            let what = format!("{} needs the plugin {hash}", app.status.app);
-            return Err(Error::new(ErrorCode::Conflict, what).with_help("wait for its end, or kill it"));
-        }
-        inner.plugins.remove(&hash);
-        Ok(())
+    /// A plugin is gone.
+    pub(crate) fn remove_plugin(&self, hash: PluginHash) {
+        self.inner.lock().plugins.remove(&hash);
     }
 
     /// A plugin.
@@ -267,6 +256,12 @@ impl Board {
 pub(crate) fn no_such_app(app: AppId) -> Error {
     Error::new(ErrorCode::NotFound, format!("there is no application {app}"))
         .with_help("`firesteel apps` shows the applications")
+}
+
+/// What is said of a plugin that is not there.
+pub(crate) fn no_such_plugin(hash: PluginHash) -> Error {
+    Error::new(ErrorCode::NotFound, format!("there is no plugin {hash}"))
+        .with_help("upload it first with POST /api/firesteel/v1/plugins")
 }
 
 #[cfg(test)]

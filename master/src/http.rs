@@ -6,6 +6,7 @@
 mod applications;
 mod audit;
 mod auth;
+mod caller;
 mod failure;
 mod health;
 mod intake;
@@ -20,6 +21,7 @@ mod workers;
 
 use crate::actor::Master;
 use crate::effects::Shared;
+use crate::journal::{Ack, Record};
 use actix::Addr;
 use actix_web::dev::Server;
 use actix_web::error::QueryPayloadError;
@@ -34,7 +36,7 @@ use firesteel_net::{Key, Transport, Trust};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 /// Where everything of ours lies.
 const PREFIX: &str = "/api/firesteel/v1";
@@ -93,6 +95,21 @@ impl Daemon {
         config: MasterConfig,
     ) -> Self {
         Self { shared, actor, secret, trust, master, run_dir, config, uploads: Semaphore::new(UPLOADS) }
+    }
+
+    /// Makes a record durable. What follows from it happens in `then`, in the order of the records and whether
+    /// or not the client still listens.
+    async fn write<T: Send + 'static, U: Send + 'static>(
+        &self,
+        record: impl FnOnce(Ack<T>) -> Record,
+        then: impl FnOnce(T) -> Result<U, Error> + Send + 'static,
+    ) -> Result<U, Error> {
+        let (answer, written) = oneshot::channel();
+        self.shared.journal.try_write(record(Box::new(move |written: Result<T, Error>| {
+            // A client that has gone away is not waiting for it.
+            answer.send(written.and_then(then)).ok();
+        })))?;
+        written.await.map_err(|_| workers::stopping())?
     }
 }
 

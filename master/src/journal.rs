@@ -2,8 +2,9 @@
 //! says so only after they are on disk.
 //!
 //! Whoever hands in a record gives a callback with it; the callback runs on the journal's thread once the
-//! record is durable (or could not be made so). Nothing here decides anything but two things that only one
-//! writer can: which id a submission gets, and whether its idempotency key was used before.
+//! record is durable (or could not be made so). Nothing here decides anything but what only one writer can:
+//! which id a submission gets, whether its idempotency key was used before, whether the plugin that it names
+//! is there and may go, and whether the name of a token is free.
 
 mod store;
 #[cfg(test)]

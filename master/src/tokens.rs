@@ -102,8 +102,7 @@ impl Tokens {
         }
         let tokens = self.by_hash.lock();
         if tokens.values().any(|known| known.principal.name == name) {
-            return Err(Error::new(ErrorCode::Conflict, format!("there is a token of the name '{name}'"))
-                .with_help("revoke it first, or choose another name"));
+            return Err(name_taken(name));
         }
         if tokens.len() >= TOKENS_MAX {
             return Err(Error::new(ErrorCode::QueueFull, format!("there are {TOKENS_MAX} tokens already"))
@@ -148,6 +147,12 @@ impl Tokens {
         list.sort_by(|a, b| a.name.cmp(&b.name));
         list
     }
+}
+
+/// What is said of a name that a token has already.
+pub(crate) fn name_taken(name: &str) -> Error {
+    Error::new(ErrorCode::Conflict, format!("there is a token of the name '{name}'"))
+        .with_help("revoke it first, or choose another name")
 }
 
 fn hash(token: &str) -> TokenHash {

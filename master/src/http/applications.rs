@@ -1,21 +1,18 @@
 //! Applications: how they are, and their end on request.
 
+use super::caller::Caller;
 use super::failure::Failure;
-use super::routes::not_owner;
-use super::tokens::source;
 use super::workers::stopping;
 use super::{Daemon, deadline, parse_id};
 use crate::actor::{Fact, Progress};
 use crate::board::no_such_app;
 use crate::journal::Record;
-use crate::tokens::Principal;
 use actix_web::web::{Data, Json, Path, Query};
-use actix_web::{HttpRequest, HttpResponse, Responder};
+use actix_web::{HttpResponse, Responder};
 use firesteel_common::http::{AppProgress, AppStatus};
 use firesteel_common::id::AppId;
 use firesteel_scheduler::event::Event;
 use serde::Deserialize;
-use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
 /// Entries of one answer at most.
@@ -71,36 +68,22 @@ pub(super) async fn progress(daemon: Data<Daemon>, app: Path<String>) -> Result<
 /// `POST /applications/{app}/kill`: 202 when the wish is durable, 200 if the application has ended already.
 pub(super) async fn kill(
     daemon: Data<Daemon>,
-    principal: Principal,
-    http: HttpRequest,
+    caller: Caller,
     app: Path<String>,
 ) -> Result<impl Responder, Failure> {
     let app: AppId = parse_id(&app)?;
     let status = daemon.shared.board.app(app).ok_or_else(|| no_such_app(app))?;
-    if !principal.owns(&status.owner) {
-        let error = not_owner(&principal, app);
-        let (who, from) = (principal.shown(), source(&http));
-        daemon.shared.audit.refused(who, &from, "kill", &app.to_string(), error.code.as_str());
-        return Err(error.into());
-    }
+    caller.must_own(&status.owner, "kill", app)?;
     if status.state.is_final() {
         return Ok(HttpResponse::Ok().json(status));
     }
-    let (answer, written) = oneshot::channel();
     let actor = daemon.actor.clone();
     let reason = "killed on request";
-    daemon.shared.journal.try_write(Record::Kill(
-        app,
-        reason.to_owned(),
-        Box::new(move |written| {
-            if written.is_ok() {
-                actor.do_send(Fact::Event(Event::KillApp { app, reason: reason.to_owned() }));
-            }
-            // A client that has gone away is not waiting for it.
-            answer.send(written).ok();
-        }),
-    ))?;
-    written.await.map_err(|_| stopping())??;
-    daemon.shared.audit.allowed(principal.shown(), &source(&http), "kill", &app.to_string());
+    let wanted = move |()| {
+        actor.do_send(Fact::Event(Event::KillApp { app, reason: reason.to_owned() }));
+        Ok(())
+    };
+    daemon.write(|ack| Record::Kill(app, reason.to_owned(), ack), wanted).await?;
+    caller.did("kill", app);
     Ok(HttpResponse::Accepted().json(daemon.shared.board.app(app).unwrap_or(status)))
 }

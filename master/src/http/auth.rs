@@ -5,8 +5,8 @@
 //! must be this daemon itself, and the token must be there, whatever the method and whether or not the route
 //! exists.
 
+use super::caller::source;
 use super::failure::Failure;
-use super::routes::source;
 use super::{PREFIX, health, ui};
 use crate::audit::Audit;
 use crate::sessions::Sessions;
@@ -36,7 +36,7 @@ pub(crate) async fn guard(
         Err(error) => {
             if let Some(audit) = request.app_data::<Data<Audit>>() {
                 let action = request.method().as_str();
-                audit.refused("", &source(&request), action, request.path(), error.code.as_str());
+                audit.refused("", &source(request.request()), action, request.path(), error.code.as_str());
             }
             tracing::warn!(%error, method = %request.method(), "a request was refused");
             let failure = Failure(error);

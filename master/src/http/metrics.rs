@@ -30,8 +30,7 @@ pub(super) async fn get(daemon: Data<Daemon>) -> Result<HttpResponse, Failure> {
 fn applications(page: &mut Page, states: &[(AppState, usize)]) {
     page.head("firesteel_applications", "Applications by their state", "gauge");
     for (state, count) in states {
-        let state = format!("{state:?}").to_lowercase();
-        page.sample("firesteel_applications", &[("state", &state)], *count);
+        page.sample("firesteel_applications", &[("state", state.as_str())], *count);
     }
 }
 

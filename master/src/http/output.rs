@@ -1,14 +1,13 @@
 //! What an application leaves: its result, its output, its event log.
 
+use super::caller::Caller;
 use super::failure::Failure;
-use super::routes::not_owner;
 use super::workers::stopping;
 use super::{Daemon, deadline, parse_id};
 use crate::board::no_such_app;
 use crate::events::reader_gone;
 use crate::files::result_path;
 use crate::journal::INLINE_RESULT_MAX;
-use crate::tokens::Principal;
 use actix_web::HttpResponse;
 use actix_web::body::SizedStream;
 use actix_web::web::{self, Bytes, Data, Json, Path, Query};
@@ -40,7 +39,7 @@ pub(super) struct From {
 /// failure.
 pub(super) async fn result(
     daemon: Data<Daemon>,
-    principal: Principal,
+    caller: Caller,
     app: Path<String>,
 ) -> Result<HttpResponse, Failure> {
     let app: AppId = parse_id(&app)?;
@@ -48,9 +47,7 @@ pub(super) async fn result(
     let (Some(status), Some(kind)) = (board.app(app), board.kind(app)) else {
         return Err(no_such_app(app).into());
     };
-    if !principal.owns(&status.owner) {
-        return Err(not_owner(&principal, app).into());
-    }
+    caller.must_own(&status.owner, "result", app)?;
     let length = match (status.state, status.error, status.result_bytes) {
         (AppState::Succeeded, _, Some(length)) => length,
         (_, Some(error), _) => return Err(error.into()),
@@ -96,7 +93,7 @@ async fn large_result(
 /// `GET /applications/{app}/logs?from=N&wait_ms=M`: the output from an offset on, or nothing after that time.
 pub(super) async fn logs(
     daemon: Data<Daemon>,
-    principal: Principal,
+    caller: Caller,
     app: Path<String>,
     from: Query<From>,
 ) -> Result<Json<LogPiece>, Failure> {
@@ -104,9 +101,7 @@ pub(super) async fn logs(
     let deadline = deadline(from.wait_ms);
     loop {
         let status = daemon.shared.board.app(app).ok_or_else(|| no_such_app(app))?;
-        if !principal.owns(&status.owner) {
-            return Err(not_owner(&principal, app).into());
-        }
+        caller.must_own(&status.owner, "logs", app)?;
         let watched = daemon.shared.logs.read(app, from.from, status.state.is_final());
         let piece = watched.piece;
         if !piece.text.is_empty() || piece.end || Instant::now() >= deadline {

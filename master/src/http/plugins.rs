@@ -1,16 +1,16 @@
 //! Plugins: taken in as a stream, named by their hash, described without being loaded.
 
+use super::caller::Caller;
 use super::failure::Failure;
 use super::intake::Body;
-use super::tokens::source;
 use super::workers::stopping;
 use super::{Daemon, parse_id};
+use crate::board::no_such_plugin;
 use crate::elf::read_descriptor;
 use crate::files::{create_private, plugin_path, put_in_place};
 use crate::journal::Record;
-use crate::tokens::Principal;
+use actix_web::HttpResponse;
 use actix_web::web::{self, Data, Json, Path, Payload};
-use actix_web::{HttpRequest, HttpResponse};
 use firesteel_common::http::PluginInfo;
 use firesteel_common::id::PluginHash;
 use firesteel_common::{Error, ErrorCode};
@@ -18,7 +18,6 @@ use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::AsyncWriteExt;
-use tokio::sync::oneshot;
 
 /// How many plugins a master keeps.
 const PLUGINS_MAX: usize = 4096;
@@ -32,15 +31,13 @@ pub(super) async fn list(daemon: Data<Daemon>) -> Json<Vec<PluginInfo>> {
 pub(super) async fn get(daemon: Data<Daemon>, hash: Path<String>) -> Result<Json<PluginInfo>, Failure> {
     let hash: PluginHash = parse_id(&hash)?;
     let plugin = daemon.shared.board.plugin(hash);
-    let missing = || Error::new(ErrorCode::NotFound, format!("there is no plugin {hash}"));
-    Ok(Json(plugin.ok_or_else(missing)?))
+    Ok(Json(plugin.ok_or_else(|| no_such_plugin(hash))?))
 }
 
 /// `POST /plugins`: 201 for a new one, 200 for one that was here.
 pub(super) async fn upload(
     daemon: Data<Daemon>,
-    principal: Principal,
-    http: HttpRequest,
+    caller: Caller,
     body: Payload,
 ) -> Result<HttpResponse, Failure> {
     let _place = daemon.uploads.try_acquire().map_err(|_| {
@@ -56,64 +53,43 @@ pub(super) async fn upload(
         let what = format!("the master keeps {PLUGINS_MAX} plugins already");
         return Err(Error::new(ErrorCode::TooLarge, what).into());
     }
-    let place = plugin_path(&daemon.run_dir, hash);
-    let described = web::block(move || {
+    let (upload, descriptor) = web::block(move || {
         let descriptor = read_descriptor(&upload.path)?;
-        put_in_place(&upload.path, &place)?;
-        Ok::<_, Error>(descriptor)
-    });
-    let descriptor = described.await.map_err(|_| stopping())??;
+        Ok::<_, Error>((upload, descriptor))
+    })
+    .await
+    .map_err(|_| stopping())??;
     let info = PluginInfo { hash, bytes, descriptor };
-    keep(&daemon, info.clone()).await?;
-    let hash = hash.to_string();
-    daemon.shared.audit.allowed(principal.shown(), &source(&http), "upload plugin", &hash);
+    let (board, place) = (daemon.shared.board.clone(), plugin_path(&daemon.run_dir, hash));
+    let kept = info.clone();
+    // In the order of the records, so that a removal takes away the file that it is about, and no other. A
+    // crash before leaves a record without a file, which the next start forgets.
+    let placed = move |()| {
+        put_in_place(&upload.path, &place)?;
+        board.add_plugin(kept);
+        Ok(())
+    };
+    daemon.write(|ack| Record::Plugin(info.clone(), ack), placed).await?;
+    caller.did("upload plugin", hash);
     Ok(HttpResponse::Created().json(info))
 }
 
 /// `DELETE /plugins/{hash}`: 204 when it is gone; 409 while an application needs it.
 pub(super) async fn remove(
     daemon: Data<Daemon>,
-    principal: Principal,
-    http: HttpRequest,
+    caller: Caller,
     hash: Path<String>,
 ) -> Result<HttpResponse, Failure> {
     let hash: PluginHash = parse_id(&hash)?;
-    let (answer, removed) = oneshot::channel();
     let (board, path) = (daemon.shared.board.clone(), plugin_path(&daemon.run_dir, hash));
-    board.begin_removal(hash)?;
-    daemon.shared.journal.try_write(Record::PluginRemoved(
-        hash,
-        Box::new(move |written: Result<(), Error>| {
-            let written = written.and_then(|()| {
-                std::fs::remove_file(&path)
-                    .map_err(|cause| Error::io(format_args!("removing {}", path.display()), &cause))
-            });
-            // A client that has gone away is not waiting for it.
-            answer.send(written).ok();
-        }),
-    ))?;
-    removed.await.map_err(|_| stopping())??;
-    let hash = hash.to_string();
-    daemon.shared.audit.allowed(principal.shown(), &source(&http), "remove plugin", &hash);
+    let removed = move |()| {
+        board.remove_plugin(hash);
+        std::fs::remove_file(&path)
+            .map_err(|cause| Error::io(format_args!("removing {}", path.display()), &cause))
+    };
+    daemon.write(|ack| Record::PluginRemoved(hash, ack), removed).await?;
+    caller.did("remove plugin", hash);
     Ok(HttpResponse::NoContent().finish())
-}
-
-/// Makes a plugin durable and known.
-async fn keep(daemon: &Daemon, info: PluginInfo) -> Result<(), Error> {
-    let (answer, written) = oneshot::channel();
-    let board = daemon.shared.board.clone();
-    let record = info.clone();
-    daemon.shared.journal.try_write(Record::Plugin(
-        record,
-        Box::new(move |written| {
-            if written.is_ok() {
-                board.add_plugin(info);
-            }
-            // A client that has gone away is not waiting for it.
-            answer.send(written).ok();
-        }),
-    ))?;
-    written.await.map_err(|_| stopping())?
 }
 
 /// A file on its way; removed unless it was put in its place.

@@ -1,6 +1,7 @@
 //! The routes, in one table: what is asked for, what a token must allow, and who answers. Routing, the check
 //! of roles and the tests are all made from it, so there is no route without a role.
 
+use super::caller::source;
 use super::{PREFIX, applications, audit, metrics, output, plugins, submit, tokens, ui, workers};
 use crate::audit::Audit;
 use crate::tokens::Principal;
@@ -81,29 +82,13 @@ async fn allow(
     let error = not_allowed(name, entry.role);
     if let Some(audit) = request.app_data::<Data<Audit>>() {
         let action = format!("{} {}{}", entry.method.to_uppercase(), PREFIX, entry.path);
-        audit.refused(name, &source(&request), &action, request.path(), error.code.as_str());
+        audit.refused(name, &source(request.request()), &action, request.path(), error.code.as_str());
     }
     Ok(request.into_response(actix_web::ResponseError::error_response(&super::failure::Failure(error))))
 }
 
-/// Where a request came from.
-pub(super) fn source(request: &ServiceRequest) -> String {
-    request.peer_addr().map(|address| address.to_string()).unwrap_or_default()
-}
-
 fn not_allowed(name: &str, role: Role) -> Error {
-    let role = match role {
-        Role::Viewer => "viewer",
-        Role::Submit => "submit",
-        Role::Admin => "admin",
-    };
-    Error::new(ErrorCode::PermissionDenied, format!("the token of '{name}' does not have the role {role}"))
+    let what = format!("the token of '{name}' does not have the role {}", role.as_str());
+    Error::new(ErrorCode::PermissionDenied, what)
         .with_help("ask an administrator of the cluster for a token with that role")
-}
-
-/// What is said to somebody who asks for what another one has submitted.
-pub(super) fn not_owner(principal: &Principal, what: impl std::fmt::Display) -> Error {
-    let message = format!("{what} was submitted by somebody else than '{}'", principal.shown());
-    Error::new(ErrorCode::PermissionDenied, message)
-        .with_help("only its owner and administrators may do that")
 }

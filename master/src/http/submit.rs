@@ -2,16 +2,14 @@
 //! then answered. Everything that can be known to be wrong is said here, before anything runs.
 
 use super::Daemon;
+use super::caller::Caller;
 use super::failure::Failure;
 use super::intake::read_json_body;
-use super::tokens::source;
-use super::workers::stopping;
 use crate::actor::Fact;
-use crate::board::Board;
+use crate::board::{Board, no_such_plugin};
 use crate::clock::wall_ms;
 use crate::journal::{Record, Submission, Submitted};
 use crate::program::app_submission;
-use crate::tokens::Principal;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use firesteel_common::http::{ClientDriver, DeployMode, SubmitRequest, SubmitResponse};
@@ -21,15 +19,17 @@ use firesteel_common::{Error, ErrorCode};
 use firesteel_net::Trust;
 use firesteel_scheduler::event::Event;
 use sha2::{Digest, Sha256};
-use tokio::sync::oneshot;
 
-/// The longest name of an application and the longest idempotency key, in bytes.
+/// The longest name of an application, the longest idempotency key, and the longest name and value of a tag,
+/// in bytes.
 const NAME_MAX: usize = 256;
+/// Tags of an application at most.
+const TAGS_MAX: usize = 64;
 
 /// `POST /applications`
 pub(super) async fn submit(
     daemon: Data<Daemon>,
-    principal: Principal,
+    caller: Caller,
     http: HttpRequest,
     body: Payload,
 ) -> Result<HttpResponse, Failure> {
@@ -39,37 +39,29 @@ pub(super) async fn submit(
     check(&daemon.shared.board, &mut request)?;
     let deploy_mode = request.deploy_mode;
     let refusal = refusal(&daemon);
-    let owner = principal.name.clone();
+    let owner = caller.principal.name.clone();
     let submission = Submission { request, owner, fingerprint, submitted_ms: wall_ms(), refusal };
     let submitted = accept(&daemon, submission).await?;
-    let app = submitted.app.to_string();
-    daemon.shared.audit.allowed(principal.shown(), &source(&http), "submit", &app);
+    caller.did("submit", submitted.app);
     let client_driver = (deploy_mode == DeployMode::Client).then(|| client_driver(&daemon, submitted));
     Ok(HttpResponse::Accepted().json(SubmitResponse { app: submitted.app, client_driver }))
 }
 
 /// Makes it durable; the scheduler hears of it as soon as it is, whether or not the client still listens.
 async fn accept(daemon: &Data<Daemon>, submission: Submission) -> Result<Submitted, Error> {
-    let (answer, written) = oneshot::channel();
     let (actor, board) = (daemon.actor.clone(), daemon.shared.board.clone());
     let (request, submitted_ms) = (submission.request.clone(), submission.submitted_ms);
     let owner = submission.owner.clone();
-    daemon.shared.journal.try_write(Record::Submit(
-        Box::new(submission),
-        Box::new(move |written| {
-            // One that is known to the journal alone was written by a transaction that seemed to fail.
-            if let Ok(submitted) = &written
-                && (submitted.fresh || board.kind(submitted.app).is_none())
-            {
-                board.add_app(submitted.app, &request, &owner, submitted_ms, submitted.attempt);
-                let app = app_submission(submitted.app, submitted.attempt, request);
-                actor.do_send(Fact::Event(Event::SubmitApp(app)));
-            }
-            // A client that has gone away is not waiting for it.
-            answer.send(written).ok();
-        }),
-    ))?;
-    written.await.map_err(|_| stopping())?
+    let accepted = move |submitted: Submitted| {
+        // One that is known to the journal alone was written by a transaction that seemed to fail.
+        if submitted.fresh || board.kind(submitted.app).is_none() {
+            board.add_app(submitted.app, &request, &owner, submitted_ms, submitted.attempt);
+            let app = app_submission(submitted.app, submitted.attempt, request);
+            actor.do_send(Fact::Event(Event::SubmitApp(app)));
+        }
+        Ok(submitted)
+    };
+    daemon.write(|ack| Record::Submit(Box::new(submission), ack), accepted).await
 }
 
 /// What a driver beside the submitting command needs.
@@ -116,6 +108,14 @@ fn check(board: &Board, request: &mut SubmitRequest) -> Result<(), Error> {
     if request.name.len() > NAME_MAX || key_len.is_some_and(|len| len > NAME_MAX) {
         return Err(bad(format!("a name or an idempotency key is longer than {NAME_MAX} bytes")));
     }
+    let is_tag = |(name, value): (&String, &String)| {
+        !name.is_empty() && name.len() <= NAME_MAX && value.len() <= NAME_MAX
+    };
+    if request.tags.len() > TAGS_MAX || !request.tags.iter().all(is_tag) {
+        let what =
+            format!("there are at most {TAGS_MAX} tags, with a name and at most {NAME_MAX} bytes of each");
+        return Err(bad(what));
+    }
     if key_len == Some(0) {
         return Err(bad("the idempotency key is empty".to_owned()));
     }
@@ -146,10 +146,7 @@ fn check_entry(board: &Board, request: &mut SubmitRequest) -> Result<String, Err
         return Err(bad("tables go with a SQL text, not with a plugin".to_owned()));
     }
     let Some(hash) = request.plugin else { return Ok(String::new()) };
-    let plugin = board.plugin(hash).ok_or_else(|| {
-        Error::new(ErrorCode::NotFound, format!("there is no plugin {hash}"))
-            .with_help("upload it first with POST /api/firesteel/v1/plugins")
-    })?;
+    let plugin = board.plugin(hash).ok_or_else(|| no_such_plugin(hash))?;
     let entry = plugin.descriptor.entry(&request.entry)?;
     entry.check_args(&request.args)?;
     request.entry.clone_from(&entry.name);

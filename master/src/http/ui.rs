@@ -3,10 +3,9 @@
 
 use super::Daemon;
 use super::auth::Scheme;
+use super::caller::{Caller, source};
 use super::failure::Failure;
-use super::tokens::source;
 use crate::sessions::SESSION_LIFE;
-use crate::tokens::Principal;
 use actix_web::http::header::{CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, SET_COOKIE};
 use actix_web::web::{self, Data, Query};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
@@ -55,8 +54,8 @@ fn guarded(mut response: HttpResponseBuilder) -> HttpResponseBuilder {
 }
 
 /// `POST /login-links`: a link that logs a browser in as the holder of the token, once.
-pub(super) async fn link(daemon: Data<Daemon>, principal: Principal) -> Result<HttpResponse, Failure> {
-    let code = daemon.shared.sessions.link(principal, Instant::now())?;
+pub(super) async fn link(daemon: Data<Daemon>, caller: Caller) -> Result<HttpResponse, Failure> {
+    let code = daemon.shared.sessions.link(caller.principal, Instant::now())?;
     let path = format!("{PREFIX}login?code={code}");
     Ok(HttpResponse::Created().json(LoginLink { path }))
 }

@@ -1,12 +1,11 @@
 //! Workers as the scheduler sees them, and taking one out of service.
 
+use super::caller::Caller;
 use super::failure::Failure;
-use super::tokens::source;
 use super::{Daemon, deadline, parse_id};
 use crate::actor::{Fact, Workers};
-use crate::tokens::Principal;
+use actix_web::HttpResponse;
 use actix_web::web::{Data, Json, Path, Query};
-use actix_web::{HttpRequest, HttpResponse};
 use firesteel_common::http::WorkerInfo;
 use firesteel_common::id::WorkerId;
 use firesteel_common::{Error, ErrorCode};
@@ -50,8 +49,7 @@ pub(super) async fn list(
 /// moved.
 pub(super) async fn drain(
     daemon: Data<Daemon>,
-    principal: Principal,
-    http: HttpRequest,
+    caller: Caller,
     worker: Path<String>,
 ) -> Result<HttpResponse, Failure> {
     let worker: WorkerId = parse_id(&worker)?;
@@ -61,7 +59,7 @@ pub(super) async fn drain(
         return Err(error.with_help("`firesteel workers` lists those that are").into());
     }
     daemon.actor.do_send(Fact::Event(Event::DrainWorker(worker)));
-    daemon.shared.audit.allowed(principal.shown(), &source(&http), "drain worker", &worker.to_string());
+    caller.did("drain worker", worker);
     Ok(HttpResponse::Accepted().finish())
 }
 

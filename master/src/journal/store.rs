@@ -8,8 +8,9 @@
 //! when a disk that was full has room again, the next transaction succeeds.
 
 use super::{Ack, INLINE_RESULT_MAX, Outcome, Record, StoredOutcome, Submission, Submitted};
+use crate::board::no_such_plugin;
 use crate::files::{create_private, replace_file, result_path};
-use crate::tokens::StoredToken;
+use crate::tokens::{StoredToken, name_taken};
 use firesteel_common::http::{PluginInfo, SubmitRequest};
 use firesteel_common::id::{AppAttemptId, AppId, Epoch, PluginHash};
 use firesteel_common::{Error, ErrorCode};
@@ -229,6 +230,11 @@ fn submit(txn: &WriteTransaction, submission: &Submission) -> Applied<Submitted>
     if let Some(refusal) = &submission.refusal {
         return Ok(Err(refusal.clone()));
     }
+    if let Some(hash) = submission.request.plugin
+        && txn.open_table(PLUGINS)?.get(&hash.0)?.is_none()
+    {
+        return Ok(Err(no_such_plugin(hash)));
+    }
     let stored = StoredSubmission {
         request: submission.request.clone(),
         owner: submission.owner.clone(),
@@ -265,8 +271,30 @@ fn plugin(txn: &WriteTransaction, info: &PluginInfo) -> Applied<()> {
     Ok(Ok(()))
 }
 
+/// Forgets a plugin that no application needs any more.
 fn remove_plugin(txn: &WriteTransaction, hash: PluginHash) -> Applied<()> {
-    txn.open_table(PLUGINS)?.remove(&hash.0)?;
+    let mut plugins = txn.open_table(PLUGINS)?;
+    if plugins.get(&hash.0)?.is_none() {
+        return Ok(Err(no_such_plugin(hash)));
+    }
+    let outcomes = txn.open_table(OUTCOMES)?;
+    for entry in txn.open_table(SUBMISSIONS)?.iter()? {
+        let (app, json) = entry?;
+        if outcomes.get(app.value())?.is_some() {
+            continue;
+        }
+        match from_json::<StoredSubmission>(json.value()) {
+            Ok(stored) if stored.request.plugin != Some(hash) => {}
+            Ok(_) => {
+                let what = format!("{} needs the plugin {hash}", AppId(app.value()));
+                return Ok(Err(
+                    Error::new(ErrorCode::Conflict, what).with_help("wait for its end, or kill it")
+                ));
+            }
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    plugins.remove(&hash.0)?;
     Ok(Ok(()))
 }
 
@@ -286,6 +314,9 @@ fn kill(txn: &WriteTransaction, app: AppId, reason: &str) -> Applied<()> {
 
 fn keep_token(txn: &WriteTransaction, token: &StoredToken) -> Applied<()> {
     let mut tokens = txn.open_table(TOKENS)?;
+    if tokens.get(token.name.as_str())?.is_some() {
+        return Ok(Err(name_taken(&token.name)));
+    }
     match to_json(token) {
         Ok(json) => tokens.insert(token.name.as_str(), json.as_slice())?,
         Err(error) => return Ok(Err(error)),

@@ -126,3 +126,45 @@ fn the_master_tells_its_numbers() {
         assert!(is_comment || value.parse::<f64>().is_ok(), "{line}");
     }
 }
+
+#[test]
+fn uploads_removals_and_submissions_at_once_agree_on_a_plugin() {
+    let dir = tempfile::tempdir().unwrap();
+    let master = Master::start(dir.path());
+    let bytes = plugin("one");
+    let hash = master.upload(&bytes).hash;
+    let path = format!("/plugins/{hash}");
+    let request = json!({"plugin": hash, "args": {"path": "p"}}).to_string();
+    for _ in 0..10 {
+        let submitted = std::thread::scope(|scope| {
+            scope.spawn(|| master.post("/plugins", &bytes));
+            scope.spawn(|| master.delete(&path));
+            scope.spawn(|| master.post("/plugins", &bytes));
+            scope.spawn(|| master.post("/applications", request.as_bytes())).join().unwrap()
+        });
+        let is_listed = master.get_raw(&path).0 == 200;
+        assert_eq!(is_listed, dir.path().join(format!("plugins/{hash}")).is_file());
+        if submitted.0 == 202 {
+            assert!(is_listed, "an accepted application has lost its plugin");
+            let app = master.get::<Vec<AppStatus>>("/applications?limit=1").remove(0);
+            assert_eq!(master.post(&format!("/applications/{}/kill", app.app), b"").0, 202);
+            master.wait(app.app);
+        }
+        master.upload(&bytes);
+    }
+}
+
+#[test]
+fn tags_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let master = Master::start(dir.path());
+    let submit = |tags: serde_json::Value| {
+        master.post("/applications", json!({"sql": "select 1", "tags": tags}).to_string().as_bytes())
+    };
+    let many: serde_json::Map<_, _> = (0..65).map(|n| (n.to_string(), json!(""))).collect();
+    for tags in [json!({"k": "v".repeat(257)}), json!({"k".repeat(257): ""}), json!({"": "v"}), json!(many)] {
+        let (code, text) = error(submit(tags), 400);
+        assert!(code == ErrorCode::BadRequest && text.contains("tag"), "{text}");
+    }
+    assert_eq!(submit(json!({"k".repeat(256): "v".repeat(256)})).0, 202);
+}

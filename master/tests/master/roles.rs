@@ -145,9 +145,12 @@ fn a_submitter_has_nothing_to_do_with_what_others_have_submitted() {
     assert_eq!(ann.ask("POST", "/applications/app-1/kill", "").0, 202);
     assert_eq!(admin.ask("POST", "/applications/app-2/kill", "").0, 202);
     let audit = admin.ask("GET", "/audit", "").1;
-    for (who, action, decision) in
-        [("ann", "submit", "allowed"), ("bob", "kill", "PERMISSION_DENIED"), ("cluster", "kill", "allowed")]
-    {
+    for (who, action, decision) in [
+        ("ann", "submit", "allowed"),
+        ("bob", "kill", "PERMISSION_DENIED"),
+        ("bob", "logs", "PERMISSION_DENIED"),
+        ("cluster", "kill", "allowed"),
+    ] {
         let line = |line: &Value| {
             line["principal"] == who && line["action"] == action && line["decision"] == decision
         };
@@ -179,4 +182,19 @@ fn tokens_outlive_a_restart_until_they_are_revoked() {
     assert_eq!(admin.ask("DELETE", "/tokens/ann", "").0, 204);
     assert_eq!(admin.ask("DELETE", "/tokens/ann", "").0, 404);
     assert_eq!(ann.ask("GET", "/whoami", "").0, 401);
+}
+
+#[test]
+fn one_name_is_one_token_whoever_asks_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let master = Master::start(dir.path());
+    let admin = admin(&master, dir.path());
+    let body = json!({"name": "ann", "role": "submit"}).to_string();
+    let answers: Vec<u16> = std::thread::scope(|scope| {
+        let asks: Vec<_> = (0..8).map(|_| scope.spawn(|| admin.ask("POST", "/tokens", &body).0)).collect();
+        asks.into_iter().map(|ask| ask.join().unwrap()).collect()
+    });
+    let made = answers.iter().filter(|status| **status == 201).count();
+    assert!(made == 1 && answers.iter().all(|status| [201, 409].contains(status)), "{answers:?}");
+    assert_eq!(master.get::<Vec<TokenInfo>>("/tokens").len(), 1);
 }
