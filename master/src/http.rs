@@ -97,8 +97,8 @@ impl Daemon {
         Self { shared, actor, secret, trust, master, run_dir, config, uploads: Semaphore::new(UPLOADS) }
     }
 
-    /// Makes a record durable. What follows from it happens in `then`, in the order of the records and whether
-    /// or not the client still listens.
+    /// Makes a record durable. What follows from it happens in `then`, in the order of the records and
+    /// whether or not the client still listens.
     async fn write<T: Send + 'static, U: Send + 'static>(
         &self,
         record: impl FnOnce(Ack<T>) -> Record,

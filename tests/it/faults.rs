@@ -1,14 +1,14 @@
 //! Processes that die at a chosen moment: the answer is the same, and only what was lost runs again.
 
-use crate::{machine, request, setup, stop, text, wordcount};
+use crate::local::children;
+use crate::{machine, request, setup, stop, text, until, wordcount};
 use firesteel_common::event::{AppEvent, LoggedEvent, StartCause};
 use firesteel_common::http::{AppState, AppStatus, SubmitRequest};
 use firesteel_common::id::{AppId, WorkerId};
 use firesteel_tests::cluster::Cluster;
 use firesteel_tests::fault::{Cost, Token};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// A cluster with a directory for faults, and a word count of several map tasks on each worker.
 fn counting() -> (Cluster, tempfile::TempDir, SubmitRequest) {
@@ -127,26 +127,12 @@ fn a_worker_that_leaves_costs_nothing() {
     stop(cluster);
 }
 
-/// Asks until there is an answer.
-fn until<T>(ask: impl Fn() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "it never came to it");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 /// Kills the executors of a worker.
 fn kill_executors(worker: u32) {
-    let parent = format!("PPid:\t{worker}");
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let read = |name: &str| std::fs::read_to_string(entry.path().join(name)).unwrap_or_default();
-        if read("status").lines().any(|line| line == parent) && read("cmdline").contains("\0executor") {
-            let pid = entry.file_name().to_str().unwrap().parse().unwrap();
-            kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    for pid in children(worker) {
+        let line = std::fs::read_to_string(format!("/proc/{}/cmdline", pid.as_raw_pid())).unwrap_or_default();
+        if line.contains("\0executor") {
+            kill_process(pid, Signal::KILL).unwrap();
         }
     }
 }

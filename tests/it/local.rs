@@ -25,7 +25,7 @@ fn start(dir: &Path) -> Child {
 }
 
 /// The processes whose parent is `parent`.
-fn children(parent: u32) -> Vec<Pid> {
+pub fn children(parent: u32) -> Vec<Pid> {
     let field = format!("PPid:\t{parent}");
     let is_child = |entry: &std::fs::DirEntry| {
         let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();

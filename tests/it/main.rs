@@ -24,6 +24,11 @@ use firesteel_tests::cluster::{Cluster, Setup, artifact};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long something may take to come to be, and how often it is looked for.
+const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(20);
 
 static MACHINE: Mutex<()> = Mutex::new(());
 
@@ -55,6 +60,18 @@ fn request(plugin: PluginHash, entry: &str, args: &[(&str, &str)]) -> SubmitRequ
         idempotency_key: None,
         conf: BTreeMap::new(),
         tags: BTreeMap::new(),
+    }
+}
+
+/// Asks until there is an answer.
+fn until<T>(ask: impl Fn() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "it did not come to be in time");
+        std::thread::sleep(LOOK);
     }
 }
 

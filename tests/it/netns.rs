@@ -1,7 +1,7 @@
 //! A cluster of three machines, which are network namespaces: certificates, a job whose segments cross
 //! machines, what is refused, and cables that are pulled. Needs root and `ip netns`; says so otherwise.
 
-use super::{machine, text, wordcount};
+use super::{LOOK, PATIENCE, machine, text, until, wordcount};
 use firesteel_tests::cluster::binary;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,8 +11,6 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(30);
-const LOOK: Duration = Duration::from_millis(50);
 /// The master's machine.
 const MASTER: u8 = 1;
 /// Those of the workers.
@@ -106,7 +104,7 @@ impl Machines {
         let config = self.settings(MASTER, "master", &more);
         let run_dir = self.path("master");
         self.start(MASTER, &["master", "--run-dir", text_of(&run_dir), "--config", text_of(&config)]);
-        until(|| run_dir.join("master.json").exists());
+        until(|| run_dir.join("master.json").exists().then_some(()));
         for number in WORKERS {
             let run_dir = self.path(&format!("worker-{number}"));
             std::fs::create_dir(&run_dir).unwrap();
@@ -118,7 +116,7 @@ impl Machines {
             let (run_dir, config) = (text_of(&run_dir), text_of(&config));
             self.start(number, &["worker", "--master", &at, "--run-dir", run_dir, "--config", config]);
         }
-        until(|| self.alive() == WORKERS.len());
+        until(|| (self.alive() == WORKERS.len()).then_some(()));
     }
 
     /// Workers that the master hears.
@@ -195,14 +193,6 @@ fn succeeded(output: Output) -> Vec<u8> {
     output.stdout
 }
 
-fn until(mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < deadline, "it did not come to be in time");
-        std::thread::sleep(LOOK);
-    }
-}
-
 /// Speaks without TLS to a port of the master, from the machine of a worker; returns what came back.
 fn speak_plainly(port: u16, words: &[u8]) -> Vec<u8> {
     // A thread that has entered a namespace cannot be used for anything else, and ends.
@@ -239,7 +229,7 @@ fn three_machines_with_tls() {
         let answer = speak_plainly(port, words);
         assert!(answer.is_empty() || answer.first() == Some(&0x15), "{port}: {answer:?}");
     }
-    until(|| machines.log(MASTER).contains("does not speak TLS"));
+    until(|| machines.log(MASTER).contains("does not speak TLS").then_some(()));
     let url = format!("http://{}:7070", address(MASTER));
     let token = machines.path("master/token");
     let refused =
@@ -249,10 +239,10 @@ fn three_machines_with_tls() {
 
     // A cable is pulled: the worker is lost, the other one does the work; it comes back when the cable does.
     ip(&["-n", &name(MASTER), "link", "set", &cable(WORKERS[1]), "down"]);
-    until(|| machines.alive() == 1);
+    until(|| (machines.alive() == 1).then_some(()));
     assert_eq!(machines.count(MASTER, &input), expected, "{}", machines.log(MASTER));
     ip(&["-n", &name(MASTER), "link", "set", &cable(WORKERS[1]), "up"]);
-    until(|| machines.alive() == 2);
+    until(|| (machines.alive() == 2).then_some(()));
     assert_eq!(machines.count(MASTER, &input), expected, "{}", machines.log(MASTER));
 }
 

@@ -50,8 +50,8 @@ impl<'s> Context<'s> {
     /// `.gz` are unpacked. A line ends with a line feed, a carriage return, or both.
     ///
     /// # Errors
-    /// `INPUT_NOT_READABLE` if there is no such file, `TOO_LARGE` if it is too many partitions. A file that is
-    /// not UTF-8 fails the job with `INPUT_NOT_READABLE`.
+    /// `INPUT_NOT_READABLE` if there is no such file, `TOO_LARGE` if it is too many partitions. A file that
+    /// is not UTF-8 fails the job with `INPUT_NOT_READABLE`.
     pub fn text_file(&self, path: &str) -> Result<Rdd<'s, TextLines>> {
         self.text_file_in(path, self.slots())
     }
