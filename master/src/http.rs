@@ -17,6 +17,7 @@ mod routes;
 mod submit;
 mod tokens;
 mod ui;
+mod unread;
 mod workers;
 
 use crate::actor::Master;
@@ -48,6 +49,8 @@ const CONNECTIONS: usize = 1000;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection without a request is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long a connection that is to be closed may still bring what nobody reads.
+const LINGER: Duration = Duration::from_secs(2);
 /// How long requests may still run when the master ends, in seconds.
 const SHUTDOWN_SECONDS: u64 = 2;
 /// Plugins that may be on their way at once.
@@ -139,6 +142,7 @@ pub(crate) fn start(listener: TcpListener, transport: &Transport, daemon: Daemon
                     .add(("X-Content-Type-Options", "nosniff"))
                     .add(("Cache-Control", "no-store")),
             )
+            .wrap(from_fn(unread::close_unread))
             .service(web::scope(PREFIX).configure(routes))
             .configure(health::routes)
             .configure(ui::routes)
@@ -148,6 +152,7 @@ pub(crate) fn start(listener: TcpListener, transport: &Transport, daemon: Daemon
     .max_connections(CONNECTIONS)
     .client_request_timeout(HEAD_TIMEOUT)
     .keep_alive(KEEP_ALIVE)
+    .client_disconnect_timeout(LINGER)
     .shutdown_timeout(SHUTDOWN_SECONDS)
     .disable_signals()
     .tls_handshake_timeout(HEAD_TIMEOUT);

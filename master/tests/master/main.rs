@@ -10,6 +10,7 @@ mod life;
 mod pages;
 mod restart;
 mod roles;
+mod slow;
 mod worker;
 
 /// Not a test: the master process that the tests start, in this very binary. Does nothing when it is run as
