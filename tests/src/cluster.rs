@@ -143,6 +143,11 @@ impl Cluster {
         &self.http
     }
 
+    /// Where workers and drivers dial the master.
+    pub fn master(&self) -> &str {
+        &self.address
+    }
+
     /// The token.
     pub fn token(&self) -> &str {
         &self.token

@@ -1,5 +1,9 @@
 //! `scripts/bench`: figures on stdout, nothing else written. What they mean stands in `docs/benchmarks.md`.
 
+mod heartbeats;
+mod process;
+mod queue;
+
 use crate::{failed, text, timing};
 use clap::{Args, Subcommand};
 use firesteel_common::error::{Error, Result};
@@ -24,6 +28,10 @@ enum What {
     Rdd(RddArgs),
     /// Decisions of the scheduler, without processes
     Scheduler(SchedulerArgs),
+    /// Many applications at once, and a restart of the master in the middle
+    Queue(queue::QueueArgs),
+    /// The heartbeats of many workers
+    Heartbeats(heartbeats::HeartbeatsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -63,6 +71,8 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     match &args.what {
         What::Rdd(args) => rdd(args),
         What::Scheduler(args) => scheduler(args),
+        What::Queue(args) => queue::run(args),
+        What::Heartbeats(args) => heartbeats::run(args),
     }
 }
 
