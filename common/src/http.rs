@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::id::{AppId, PluginHash, StageId, WorkerId};
 use crate::plugin::{Args, Descriptor};
 use crate::sandbox::Sandbox;
+use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -92,7 +93,7 @@ pub struct ClientDriver {
     pub insecure: bool,
 }
 
-/// `GET /applications/{id}`, and an entry of `GET /applications`.
+/// `GET /applications/{app}`, and an entry of `GET /applications`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AppStatus {
     /// The application.
@@ -124,9 +125,15 @@ pub struct AppStatus {
     pub tags: BTreeMap<String, String>,
 }
 
-/// `GET /applications/{id}/progress`: how far the jobs of the running driver attempt are.
+/// `GET /applications/{app}/progress`: how far the jobs of the running driver attempt are.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AppProgress {
+    /// What the master's clock says now, in milliseconds since 1970.
+    #[serde(default)]
+    pub now_ms: u64,
+    /// The same on the clock of the event log (its `at`), in microseconds.
+    #[serde(default)]
+    pub at: Timestamp,
     /// Its stages, in the order in which they were added.
     pub stages: Vec<StageProgress>,
 }
@@ -246,7 +253,7 @@ pub struct WorkerInfo {
     pub sandbox: Sandbox,
 }
 
-/// `GET /applications/{id}/logs?from=N`: a piece of the output of its processes.
+/// `GET /applications/{app}/logs?from=N`: a piece of the output of its processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPiece {
     /// The offset to ask for next.

@@ -1,4 +1,4 @@
-//! Every id is a type of its own, with a name that is printed and parses back.
+//! Every id is a type of its own, with a name that is printed and parses back. In JSON ids are plain numbers.
 
 #[cfg(test)]
 mod tests;
@@ -22,9 +22,9 @@ macro_rules! number_id {
 
         impl FromStr for $name {
             type Err = ParseIdError;
+            /// As it is printed, or the number alone, as it stands in JSON.
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
-                text.strip_prefix(concat!($prefix, "-"))
-                    .and_then(plain_number)
+                plain_number(text.strip_prefix(concat!($prefix, "-")).unwrap_or(text))
                     .map($name)
                     .ok_or_else(|| ParseIdError { text: text.to_owned(), form: concat!($prefix, "-N") })
             }

@@ -14,6 +14,7 @@ use firesteel_common::http::{AppProgress, WorkerInfo};
 use firesteel_common::id::{AppAttemptId, AppId};
 use firesteel_common::protocol::driver::{FromDriver, ToDriver};
 use firesteel_common::protocol::worker::ToWorker;
+use firesteel_common::time::Timestamp;
 use firesteel_net::link::Link;
 use firesteel_scheduler::event::{Event, LinkId};
 use firesteel_scheduler::{Counters, Scheduler, WorkerView};
@@ -76,11 +77,12 @@ impl Message for Numbers {
     type Result = (Counters, Vec<WorkerInfo>);
 }
 
-/// Asks how far an application is.
+/// Asks how far an application is, and what the clock of the event log says. There is nothing to say of one
+/// that the scheduler has forgotten: its last event is written.
 pub(crate) struct Progress(pub AppId);
 
 impl Message for Progress {
-    type Result = Option<AppProgress>;
+    type Result = (Option<AppProgress>, Timestamp);
 }
 
 /// Asks how many workers are connected.
@@ -198,10 +200,10 @@ impl Handler<Numbers> for Master {
 }
 
 impl Handler<Progress> for Master {
-    type Result = Option<AppProgress>;
+    type Result = MessageResult<Progress>;
 
     fn handle(&mut self, Progress(app): Progress, _: &mut Self::Context) -> Self::Result {
-        self.scheduler.progress(app)
+        MessageResult((self.scheduler.progress(app), self.clock.now()))
     }
 }
 

@@ -203,10 +203,23 @@ impl Board {
         inner.apps.get(&app.app).is_some_and(|entry| (1..=entry.attempt).contains(&app.attempt))
     }
 
-    /// The newest applications first, from the `offset`-th, at most `limit`.
-    pub(crate) fn apps(&self, offset: usize, limit: usize) -> Vec<AppStatus> {
+    /// The applications that are `wanted`, the newest first, from the `offset`-th, at most `limit`; and how
+    /// many there are in all.
+    pub(crate) fn apps(
+        &self,
+        wanted: impl Fn(&AppStatus) -> bool,
+        offset: usize,
+        limit: usize,
+    ) -> (Vec<AppStatus>, usize) {
         let inner = self.inner.lock();
-        inner.apps.values().rev().skip(offset).take(limit).map(|entry| entry.status.clone()).collect()
+        let (mut page, mut total) = (Vec::new(), 0);
+        for status in inner.apps.values().rev().map(|entry| &entry.status).filter(|status| wanted(status)) {
+            if total >= offset && page.len() < limit {
+                page.push(status.clone());
+            }
+            total += 1;
+        }
+        (page, total)
     }
 
     /// How many applications wait for a driver.

@@ -11,8 +11,10 @@ mod failure;
 mod health;
 mod intake;
 mod metrics;
+mod openapi;
 mod output;
 mod plugins;
+mod query;
 mod routes;
 mod submit;
 mod tokens;
@@ -61,8 +63,7 @@ const WAIT_MS_MAX: u64 = 60_000;
 /// Every route of the daemon that needs a token: its method, its path (with `{…}` for what varies), and the
 /// role that the token must have at least.
 pub fn route_table() -> Vec<(String, String, Role)> {
-    let row =
-        |entry: &routes::Entry| (entry.method.to_uppercase(), format!("{PREFIX}{}", entry.path), entry.role);
+    let row = |entry: &routes::Entry| (entry.method.to_uppercase(), entry.path.to_owned(), entry.role);
     routes::TABLE.iter().map(row).collect()
 }
 
@@ -143,8 +144,9 @@ pub(crate) fn start(listener: TcpListener, transport: &Transport, daemon: Daemon
                     .add(("Cache-Control", "no-store")),
             )
             .wrap(from_fn(unread::close_unread))
-            .service(web::scope(PREFIX).configure(routes))
+            .configure(routes::add)
             .configure(health::routes)
+            .service(web::scope(PREFIX).configure(health::routes))
             .configure(ui::routes)
             .default_service(web::to(no_such_route))
     })
@@ -164,10 +166,6 @@ pub(crate) fn start(listener: TcpListener, transport: &Transport, daemon: Daemon
         }
     };
     Ok(listening.map_err(|cause| Error::io("starting the HTTP daemon", &cause))?.run())
-}
-
-fn routes(config: &mut web::ServiceConfig) {
-    config.configure(routes::add).configure(health::routes);
 }
 
 async fn no_such_route(request: HttpRequest) -> Result<String, Failure> {

@@ -165,6 +165,14 @@ impl Journal {
         self.store.inline_result(app)
     }
 
+    /// What was submitted as an application.
+    ///
+    /// # Errors
+    /// `IO` if it cannot be read.
+    pub(crate) fn submission(&self, app: AppId) -> Result<Option<SubmitRequest>, Error> {
+        self.store.submission(app)
+    }
+
     /// Writes what is waiting, and ends the writer. What is handed in later is dropped.
     pub(crate) fn stop(&self) {
         let Some((stop, writer)) = self.writer.lock().take() else { return };

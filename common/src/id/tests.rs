@@ -11,13 +11,16 @@ fn ids_have_stable_names() {
     let task = TaskId { app, stage: StageId(2), partition: 7, attempt: 4 };
     assert_eq!(task.to_string(), "app-3.1/stage-2/7.4");
     assert_eq!(serde_json::to_string(&WorkerId(5)).unwrap(), "5");
+    assert_eq!(("worker-5".parse(), "5".parse()), (Ok(WorkerId(5)), Ok(WorkerId(5))));
 }
 
 #[test]
 fn what_is_no_id_is_refused() {
     for text in [
         "",
-        "3",
+        "+3",
+        "-3",
+        "3 ",
         "app-",
         "app-x",
         "app--3",

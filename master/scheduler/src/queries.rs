@@ -85,7 +85,7 @@ impl Scheduler {
             records: stage.records,
             bytes: stage.bytes,
         });
-        Some(AppProgress { stages: stages.collect() })
+        Some(AppProgress { stages: stages.collect(), ..AppProgress::default() })
     }
 
     /// Whether this is the attempt at an application's driver that may talk to the master.

@@ -13,11 +13,12 @@ const LINES_MAX: usize = 10_000;
 const LINES: usize = 100;
 
 #[derive(Deserialize)]
-pub(super) struct Wanted {
+pub(super) struct Tail {
+    /// How many lines: 100 if it is left out, 10,000 at most.
     limit: Option<usize>,
 }
 
-pub(super) async fn tail(daemon: Data<Daemon>, wanted: Query<Wanted>) -> Result<HttpResponse, Failure> {
+pub(super) async fn tail(daemon: Data<Daemon>, wanted: Query<Tail>) -> Result<HttpResponse, Failure> {
     let audit = daemon.shared.audit.clone();
     let limit = wanted.limit.unwrap_or(LINES).min(LINES_MAX);
     let lines = web::block(move || audit.tail(limit)).await.map_err(|_| stopping())??;

@@ -1,8 +1,12 @@
-//! The routes, in one table: what is asked for, what a token must allow, and who answers. Routing, the check
-//! of roles and the tests are all made from it, so there is no route without a role.
+//! The routes, in one table: what is asked for, what a token must allow, which parameters there are, what is
+//! answered, and by whom. Routing, the check of roles and of parameters, the tests and the OpenAPI document
+//! are all made from it, so there is no route without a role and none that is not described.
 
 use super::caller::source;
-use super::{PREFIX, applications, audit, metrics, output, plugins, submit, tokens, ui, workers};
+use super::failure::Failure;
+#[cfg(test)]
+use super::openapi::{Content, schema};
+use super::{applications, audit, metrics, openapi, output, plugins, query, submit, tokens, ui, workers};
 use crate::audit::Audit;
 use crate::tokens::Principal;
 use actix_web::body::{BoxBody, MessageBody};
@@ -11,53 +15,137 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data};
 use actix_web::{HttpMessage, Route};
 use firesteel_common::http::Role;
+#[cfg(test)]
+use firesteel_common::http::{
+    AppProgress, AppStatus, Identity, LogPiece, LoginLink, PluginInfo, SubmitRequest, SubmitResponse,
+    TokenCreate, TokenCreated, TokenInfo, WorkerInfo,
+};
 use firesteel_common::{Error, ErrorCode};
 
 /// One route.
 pub(crate) struct Entry {
     /// The method.
     pub method: &'static str,
-    /// The path below the prefix.
+    /// The path, with `{…}` for what varies.
     pub path: &'static str,
     /// What a token must allow at least.
     pub role: Role,
     to: fn() -> Route,
+    /// The parameters that may stand in the query.
+    pub query: fn() -> &'static [&'static str],
+    /// What it does.
+    #[cfg(test)]
+    pub about: &'static str,
+    /// The parameters, each with its type.
+    #[cfg(test)]
+    pub parameters: super::openapi::Describe,
+    /// What the body of the request is.
+    #[cfg(test)]
+    pub body: Content,
+    /// What is answered, by status.
+    #[cfg(test)]
+    pub answers: &'static [(u16, Content)],
+}
+
+#[cfg(test)]
+macro_rules! content {
+    () => {
+        Content::Nothing
+    };
+    ($media:literal) => {
+        Content::Other($media)
+    };
+    ($type:ty) => {
+        Content::Json(schema::<$type>)
+    };
 }
 
 macro_rules! routes {
-    ($($method:ident $path:literal $role:ident $handler:path;)*) => {
+    ($(under $prefix:literal {$(
+        #[doc = $about:literal]
+        $method:ident $path:literal $role:ident $handler:path, query $query:ty, takes [$($body:tt)*]
+            $(, $status:literal [$($answer:tt)*])+;
+    )*})*) => {
         /// Every route that needs a token.
-        pub(crate) const TABLE: &[Entry] = &[$(Entry {
+        pub(crate) const TABLE: &[Entry] = &[$($(Entry {
             method: stringify!($method),
-            path: $path,
+            path: concat!($prefix, $path),
             role: Role::$role,
             to: || web::$method().to($handler),
-        }),*];
+            query: query::names::<$query>,
+            #[cfg(test)]
+            about: $about,
+            #[cfg(test)]
+            parameters: schema::<$query>,
+            #[cfg(test)]
+            body: content!($($body)*),
+            #[cfg(test)]
+            answers: &[$(($status, content!($($answer)*))),+],
+        },)*)*];
     };
 }
 
 routes! {
-    get "/whoami" Viewer tokens::whoami;
-    get "/plugins" Viewer plugins::list;
-    post "/plugins" Submit plugins::upload;
-    get "/plugins/{hash}" Viewer plugins::get;
-    delete "/plugins/{hash}" Admin plugins::remove;
-    get "/applications" Viewer applications::list;
-    post "/applications" Submit submit::submit;
-    get "/applications/{app}" Viewer applications::get;
-    post "/applications/{app}/kill" Submit applications::kill;
-    get "/applications/{app}/progress" Viewer applications::progress;
-    get "/applications/{app}/result" Submit output::result;
-    get "/applications/{app}/logs" Submit output::logs;
-    get "/applications/{app}/events" Viewer output::events;
-    get "/workers" Viewer workers::list;
-    post "/workers/{worker}/drain" Admin workers::drain;
-    get "/tokens" Admin tokens::list;
-    post "/tokens" Admin tokens::create;
-    delete "/tokens/{name}" Admin tokens::revoke;
-    get "/audit" Admin audit::tail;
-    get "/metrics" Viewer metrics::get;
-    post "/login-links" Viewer ui::link;
+    under "/api/firesteel/v1" {
+        /// Who the holder of the token is.
+        get "/whoami" Viewer tokens::whoami, query (), takes [], 200 [Identity];
+        /// The plugins that the master keeps, by hash.
+        get "/plugins" Viewer plugins::list, query (), takes [], 200 [Vec<PluginInfo>];
+        /// Takes in a plugin: the body is the file. 200 for one that was there already.
+        post "/plugins" Submit plugins::upload, query (), takes ["application/octet-stream"],
+            200 [PluginInfo], 201 [PluginInfo];
+        /// One plugin.
+        get "/plugins/{hash}" Viewer plugins::get, query (), takes [], 200 [PluginInfo];
+        /// Removes a plugin that no application needs.
+        delete "/plugins/{hash}" Admin plugins::remove, query (), takes [], 204 [];
+        /// Applications, the newest first; the header X-Total-Count says how many fit the filter in all.
+        get "/applications" Viewer applications::list, query applications::Filter, takes [],
+            200 [Vec<AppStatus>];
+        /// Submits an application. Answered when it is durable.
+        post "/applications" Submit submit::submit, query (), takes [SubmitRequest], 202 [SubmitResponse];
+        /// How an application is.
+        get "/applications/{app}" Viewer applications::get, query applications::Wait, takes [],
+            200 [AppStatus];
+        /// What was submitted, with what was left to be understood filled in.
+        get "/applications/{app}/submission" Submit applications::submission, query (), takes [],
+            200 [SubmitRequest];
+        /// Ends an application: 202 when that is durable, 200 for one that has ended already.
+        post "/applications/{app}/kill" Submit applications::kill, query (), takes [],
+            200 [AppStatus], 202 [AppStatus];
+        /// How far the stages of the running driver attempt are; none after the end.
+        get "/applications/{app}/progress" Viewer applications::progress, query (), takes [],
+            200 [AppProgress];
+        /// The result: the JSON of an entry point, or an Arrow stream. 409 before the end.
+        get "/applications/{app}/result" Submit output::result, query (), takes [],
+            200 ["application/octet-stream"];
+        /// A piece of what the application's processes have printed.
+        get "/applications/{app}/logs" Submit output::logs, query output::From, takes [], 200 [LogPiece];
+        /// Lines of the event log, one JSON object each.
+        get "/applications/{app}/events" Viewer output::events, query output::From, takes [],
+            200 ["application/jsonl"];
+        /// The workers that are not lost.
+        get "/workers" Viewer workers::list, query workers::Wanted, takes [], 200 [Vec<WorkerInfo>];
+        /// Takes a worker out of service: it gets nothing new, and ends when its outputs are moved.
+        post "/workers/{worker}/drain" Admin workers::drain, query (), takes [], 202 [];
+        /// The tokens, without their secrets.
+        get "/tokens" Admin tokens::list, query (), takes [], 200 [Vec<TokenInfo>];
+        /// Makes a token. It is told this once.
+        post "/tokens" Admin tokens::create, query (), takes [TokenCreate], 201 [TokenCreated];
+        /// Revokes a token.
+        delete "/tokens/{name}" Admin tokens::revoke, query (), takes [], 204 [];
+        /// The last lines of the audit log, one JSON object each, the newest last.
+        get "/audit" Admin audit::tail, query audit::Tail, takes [], 200 ["application/jsonl"];
+        /// This description.
+        get "/openapi.json" Viewer openapi::get, query (), takes [], 200 ["application/json"];
+        /// How the master is, in the text format of Prometheus.
+        get "/metrics" Viewer metrics::get, query (), takes [], 200 ["text/plain"];
+        /// A link that logs a browser in as the holder of the token, once and within a minute.
+        post "/login-links" Viewer ui::link, query (), takes [], 201 [LoginLink];
+    }
+    under "/metrics" {
+        /// The same as /api/firesteel/v1/metrics, where a master of Spark has it.
+        get "/master/prometheus" Viewer metrics::get, query (), takes [], 200 ["text/plain"];
+    }
 }
 
 /// Adds all of them.
@@ -68,7 +156,7 @@ pub(super) fn add(config: &mut web::ServiceConfig) {
     }
 }
 
-/// Lets a request through whose token allows what is asked for.
+/// Lets a request through whose token allows what is asked for, and whose parameters are known.
 async fn allow(
     entry: &'static Entry,
     request: ServiceRequest,
@@ -76,15 +164,22 @@ async fn allow(
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let principal = request.extensions().get::<Principal>().cloned();
     if principal.as_ref().is_some_and(|principal| principal.role >= entry.role) {
-        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+        return match query::check(request.query_string(), (entry.query)()) {
+            Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
+            Err(error) => Ok(refuse(request, error)),
+        };
     }
     let name = principal.as_ref().map_or("", Principal::shown);
     let error = not_allowed(name, entry.role);
     if let Some(audit) = request.app_data::<Data<Audit>>() {
-        let action = format!("{} {}{}", entry.method.to_uppercase(), PREFIX, entry.path);
+        let action = format!("{} {}", entry.method.to_uppercase(), entry.path);
         audit.refused(name, &source(request.request()), &action, request.path(), error.code.as_str());
     }
-    Ok(request.into_response(actix_web::ResponseError::error_response(&super::failure::Failure(error))))
+    Ok(refuse(request, error))
+}
+
+fn refuse(request: ServiceRequest, error: Error) -> ServiceResponse<BoxBody> {
+    request.into_response(actix_web::ResponseError::error_response(&Failure(error)))
 }
 
 fn not_allowed(name: &str, role: Role) -> Error {

@@ -7,6 +7,8 @@
 //! redb refuses everything after a failed write until the file is opened anew, so the store does that itself:
 //! when a disk that was full has room again, the next transaction succeeds.
 
+mod lookup;
+
 use super::{Ack, INLINE_RESULT_MAX, Outcome, Record, StoredOutcome, Submission, Submitted};
 use crate::board::no_such_plugin;
 use crate::files::{create_private, replace_file, result_path};
@@ -102,16 +104,6 @@ impl Store {
         let recovered = recover(&database)?;
         let database = RwLock::new(Some(database));
         Ok((Self { run_dir: run_dir.to_owned(), database }, recovered))
-    }
-
-    pub(super) fn inline_result(&self, app: AppId) -> Result<Option<Vec<u8>>, Error> {
-        let database = self.database.read();
-        let Some(database) = database.as_ref() else { return Err(not_open()) };
-        let read = || -> Result<Option<Vec<u8>>, redb::Error> {
-            let results = database.begin_read()?.open_table(RESULTS)?;
-            Ok(results.get(app.0)?.map(|bytes| bytes.value().to_vec()))
-        };
-        read().map_err(|cause| storage_error("reading a result from the journal", cause))
     }
 
     /// Makes a group of records durable and answers each.

@@ -167,6 +167,24 @@ impl Master {
         serde_json::from_slice(&body).unwrap()
     }
 
+    /// The head of the answer to a GET.
+    pub fn head(&self, path: &str) -> String {
+        let url = format!("/api/firesteel/v1{path}");
+        self.by_hand("GET", &url, "").1
+    }
+
+    /// Asks for a path from the root: status and body.
+    pub fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let (status, _, body) = self.by_hand(method, path, body);
+        (status, body)
+    }
+
+    fn by_hand(&self, method: &str, path: &str, body: &str) -> (u16, String, String) {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [("Host", self.state.http.as_str()), ("Authorization", bearer.as_str())];
+        crate::roles::request(self, method, path, &headers, body)
+    }
+
     /// POST: status and body.
     pub fn post(&self, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
         let request =

@@ -2,6 +2,7 @@
 //! their own; what is looked at here is that the shell keeps its promises to clients, workers and drivers.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod api;
 mod crowd;
 mod elf;
 mod harness;
