@@ -240,7 +240,7 @@ impl Client {
                 Error::new(ErrorCode::BadRequest, format!("{} answered with status {status}", self.base))
             }
         };
-        if error.code == ErrorCode::Unauthenticated && error.help.is_empty() {
+        if error.code == ErrorCode::Unauthenticated {
             error.help = "the token stands in the file 'token' of the master's run directory: \
                           give it with --token-file or in FIRESTEEL_TOKEN"
                 .into();

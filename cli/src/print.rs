@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const DETAIL_LINES: usize = 12;
 
 static VERBOSE: AtomicBool = AtomicBool::new(false);
+static CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Starts the log of this process on stderr. `FIRESTEEL_LOG` is its filter (`info`,
 /// `firesteel_master=debug`).
@@ -67,14 +68,23 @@ pub fn safe(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }
 
-/// Data, on stdout. Nobody reading any more (`| head`) is not a failure.
+/// Whether nobody reads standard output any more: what follows something then has nothing left to do.
+pub fn is_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed)
+}
+
+/// Data, on stdout. Nobody reading any more (`| head`) is not a failure, see [`is_closed`].
 pub fn data(bytes: &[u8]) -> Outcome<()> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::io("writing to standard output", &cause))
         }
-        _ => Ok(()),
+        Err(_) => {
+            CLOSED.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

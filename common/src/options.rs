@@ -221,6 +221,9 @@ fn name(text: &str) -> Result<String, String> {
 pub fn bytes(text: &str) -> Result<u64, String> {
     let lower = text.to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    if digits.is_empty() {
+        return Err("is not a size such as 512m or 2g".to_owned());
+    }
     let shift = match &lower[digits.len()..] {
         "" | "b" => 0,
         "k" | "kb" => 10,
@@ -240,6 +243,9 @@ pub fn bytes(text: &str) -> Result<u64, String> {
 pub fn millis(text: &str) -> Result<u64, String> {
     let lower = text.to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    if digits.is_empty() {
+        return Err("is not a time such as 100ms or 3s".to_owned());
+    }
     let unit = match &lower[digits.len()..] {
         "" | "ms" => 1,
         "s" => 1_000,

@@ -59,7 +59,7 @@ impl AppsArgs {
                 print::utc(app.submitted_ms),
                 super::status::seconds(app).unwrap_or_default(),
                 app.pool.clone(),
-                app.owner.clone(),
+                super::status::owner(app).to_owned(),
                 app.name.clone(),
             ]
         })?;

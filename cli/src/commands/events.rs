@@ -49,7 +49,7 @@ impl EventsArgs {
             // A log that was given up has no end; then the state of the application is the end.
             let gone =
                 self.follow && from == before && super::status::get(&client, self.app, 0)?.state.is_final();
-            if ended || !self.follow || gone {
+            if ended || !self.follow || gone || print::is_closed() {
                 return Ok(Exit::Done);
             }
         }
@@ -62,12 +62,18 @@ fn in_words(line: &str) -> String {
         return line.to_owned();
     };
     let mut take = |name: &str| fields.remove(name).map(|value| plain(&value)).unwrap_or_default();
-    let mut text = format!("{:<12} {}", take("at"), take("event"));
+    let at = take("at").parse::<u64>().map_or_else(|_| "?".to_owned(), seconds);
+    let mut text = format!("{at:>12} {}", take("event"));
     fields.remove("app");
     for (name, value) in &fields {
         text.push_str(&format!(" {name}={}", plain(value)));
     }
     text
+}
+
+/// A time on the master's clock, in seconds.
+fn seconds(micros: u64) -> String {
+    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
 fn plain(value: &serde_json::Value) -> String {
@@ -87,7 +93,7 @@ mod tests {
     #[test]
     fn an_event_in_words() {
         let line = r#"{"at":12,"app":"app-1","event":"stage_finished","stage":3}"#;
-        assert_eq!(in_words(line), "12           stage_finished stage=3");
+        assert_eq!(in_words(line), "    0.000012 stage_finished stage=3");
         assert_eq!(in_words("x"), "x");
     }
 }

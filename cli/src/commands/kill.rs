@@ -1,5 +1,6 @@
 //! `firesteel kill`: ends an application.
 
+use super::{ListFormat, print_json};
 use crate::client::{Client, ConnectArgs};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::print;
@@ -18,6 +19,9 @@ pub struct KillArgs {
     /// The application, such as app-7
     #[arg(value_name = "APPLICATION")]
     app: AppId,
+    /// How to print the answer: json is its status, on standard output
+    #[arg(short = 'o', long = "output", alias = "format", value_enum, default_value_t)]
+    format: ListFormat,
     #[command(flatten)]
     connect: ConnectArgs,
 }
@@ -25,12 +29,12 @@ pub struct KillArgs {
 impl KillArgs {
     /// Asks for it; the end itself follows.
     pub fn run(self) -> Outcome<Exit> {
-        end(&self.connect, self.app)
+        end(&self.connect, self.app, self.format)
     }
 }
 
 /// Ends an application, or says that it has ended.
-pub fn end(connect: &ConnectArgs, app: AppId) -> Outcome<Exit> {
+pub fn end(connect: &ConnectArgs, app: AppId, format: ListFormat) -> Outcome<Exit> {
     let client = Client::find(connect)?;
     let before = super::status::get(&client, app, 0)?;
     match before.state {
@@ -45,6 +49,9 @@ pub fn end(connect: &ConnectArgs, app: AppId) -> Outcome<Exit> {
             client.command(&format!("/applications/{app}/kill"))?;
             print::talk(format!("{app} is being killed"));
         }
+    }
+    if format == ListFormat::Json {
+        print_json(&super::status::get(&client, app, 0)?)?;
     }
     Ok(Exit::Done)
 }

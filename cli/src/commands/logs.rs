@@ -53,7 +53,7 @@ pub fn read(
         piece(&print::safe(&log.text))?;
         let at_end = log.next == from;
         from = log.next;
-        if log.end || (at_end && !follow) {
+        if log.end || (at_end && !follow) || print::is_closed() {
             return Ok(());
         }
     }

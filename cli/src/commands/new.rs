@@ -56,7 +56,7 @@ impl NewArgs {
         let crate_name = self.name.replace('-', "_");
         print::line(format!(
             "{place} is there. Next:\n  cd {place}\n  cargo test && cargo build --release\n  \
-             firesteel submit target/release/lib{crate_name}.so input=/usr/share/doc word=the",
+             firesteel submit target/release/lib{crate_name}.so input=$PWD/README.md word=the",
             place = place.display()
         ))?;
         Ok(Exit::Done)
@@ -157,7 +157,7 @@ A job for Firesteel.
 cargo test                          # runs it in this process
 cargo build --release
 firesteel local --workers 2         # a cluster on this machine, in another terminal
-firesteel submit target/release/libLIB.so input=/usr/share/doc word=the
+firesteel submit target/release/libLIB.so input=$PWD/README.md word=the
 ```
 
 `firesteel/` holds what it is compiled from; `firesteel new` of a newer Firesteel makes a newer one.

@@ -92,6 +92,11 @@ pub fn ended(client: &Client, app: AppId) -> Outcome<AppStatus> {
     }
 }
 
+/// Whose it is; what the cluster's own token has submitted belongs to the cluster.
+pub fn owner(app: &AppStatus) -> &str {
+    if app.owner.is_empty() { "cluster" } else { &app.owner }
+}
+
 /// How long it took, if it has ended.
 pub fn seconds(app: &AppStatus) -> Option<String> {
     let ms = app.ended_ms?.saturating_sub(app.submitted_ms);
@@ -104,9 +109,7 @@ fn describe(app: &AppStatus) -> String {
     field("application", &app.app.to_string());
     field("name", &app.name);
     field("state", app.state.as_str());
-    if !app.owner.is_empty() {
-        field("owner", &app.owner);
-    }
+    field("owner", owner(app));
     if !app.pool.is_empty() {
         field("pool", &app.pool);
     }

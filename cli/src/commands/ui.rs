@@ -1,5 +1,6 @@
 //! `firesteel ui`: a link that logs a browser in to the pages of the master.
 
+use super::{ListFormat, print_json};
 use crate::client::{Client, ConnectArgs};
 use crate::failure::{Exit, Outcome};
 use crate::print;
@@ -13,6 +14,9 @@ use firesteel_common::http::LoginLink;
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct UiArgs {
+    /// How to print it: json is an object with the link as its url
+    #[arg(short = 'o', long = "output", alias = "format", value_enum, default_value_t)]
+    format: ListFormat,
     #[command(flatten)]
     connect: ConnectArgs,
 }
@@ -22,7 +26,11 @@ impl UiArgs {
     pub fn run(self) -> Outcome<Exit> {
         let client = Client::find(&self.connect)?;
         let link: LoginLink = client.post("/login-links", &serde_json::Value::Null)?;
-        print::line(format!("{}{}", client.root(), link.path))?;
+        let url = format!("{}{}", client.root(), link.path);
+        match self.format {
+            ListFormat::Table => print::line(url)?,
+            ListFormat::Json => print_json(&serde_json::json!({ "url": url }))?,
+        }
         Ok(Exit::Done)
     }
 }

@@ -25,10 +25,10 @@ const POOL_BYTES_MAX: usize = 128 << 20;
 
 fn not_readable(path: &Path, cause: impl std::fmt::Display) -> Error {
     let error = Error::new(ErrorCode::InputNotReadable, format!("{}: {cause}", path.display()));
-    if path.is_absolute() {
-        return error;
+    if !path.is_absolute() {
+        return error.with_help("give an absolute path: jobs run in a directory of their own");
     }
-    error.with_help("give an absolute path: jobs run in a directory of their own")
+    error.with_help("the workers read it: it must be there, and readable, at this path on each of them")
 }
 
 /// The files behind a text: paths, directories and patterns (`*`, `?`, `[a-z]`), separated by commas; sorted
@@ -45,7 +45,14 @@ pub fn list(text: &str) -> Result<Vec<FileInfo>> {
             add(&found, true, &mut files)?;
         }
         if files.len() == before {
-            return Err(not_readable(path, "there is no file"));
+            let pattern = path.join("*");
+            let help = format!("directories in it are not looked into; {} names theirs", pattern.display());
+            let error = not_readable(path, "there is no file in it");
+            return Err(if path.is_dir() {
+                error.with_help(help)
+            } else {
+                not_readable(path, "there is no file")
+            });
         }
     }
     if files.is_empty() {
@@ -336,6 +343,17 @@ mod tests {
         ] {
             assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("below")).unwrap();
+        let help = |path: &str| list(path).unwrap_err().help;
+        let text = dir.path().to_str().unwrap();
+        assert!(help(text).contains(&format!("{text}/* names theirs")), "{}", help(text));
+        assert!(help(&format!("{text}/none")).contains("on each of them"));
+        assert!(help("none").contains("absolute path"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod target;
 
 pub use conf::is_secret;
 
+use super::ListFormat;
 use super::result::OutputArgs;
 use crate::client::{Client, ConnectArgs};
 use crate::failure::{Exit, Failure, Outcome};
@@ -50,9 +51,11 @@ const AFTER_DRIVER: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 #[command(
     verbatim_doc_comment,
+    override_usage = "firesteel submit [OPTIONS] <PLUGIN.so> [ARG=VALUE]...\n       \
+                      firesteel submit [OPTIONS] --sql <FILE> [--table <NAME=PATH>]...",
     after_help = "\
 Examples:
-  firesteel submit libwordcount.so --entry wordcount input=/usr/share/doc top=20
+  firesteel submit libwordcount.so --entry wordcount input=/data/books top=20
   firesteel submit --sql q.sql --table lineitem=/data/lineitem.parquet --format csv
   app=$(firesteel submit --no-wait job.so) && firesteel result \"$app\""
 )]
@@ -161,7 +164,7 @@ impl SubmitArgs {
             return super::status::show(&self.connect, app);
         }
         if let Some(app) = self.kill {
-            return super::kill::end(&self.connect, app);
+            return super::kill::end(&self.connect, app, ListFormat::Table);
         }
         let plan = self.plan()?;
         let (request, plugin) = request::build(&self, &plan)?;

@@ -85,10 +85,14 @@ impl Progress {
         let bar: String = (0..BAR).map(|at| if at < filled { '#' } else { '.' }).collect();
         let done = self.stages.values().filter(|stage| stage.done).count();
         let now = self.stages.values().find(|stage| !stage.done).map(|stage| stage.name.as_str());
+        // A text that is read as it is has lines, and no records before something is made of them.
+        let records = match self.records {
+            0 => String::new(),
+            records => format!("{} records, ", short(records, 1_000, &["", "k", "M", "G", "T"])),
+        };
         format!(
-            "{bar} {finished}/{tasks} tasks, {done}/{} stages, {} records, {} {}",
+            "{bar} {finished}/{tasks} tasks, {done}/{} stages, {records}{} {}",
             self.stages.len(),
-            short(self.records, 1_000, &["", "k", "M", "G", "T"]),
             short(self.bytes, 1_024, &["B", "KiB", "MiB", "GiB", "TiB"]),
             now.unwrap_or_default(),
         )

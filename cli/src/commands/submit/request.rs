@@ -12,6 +12,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// How an argument of an entry point is written.
+const ARGUMENT: &str = "ARG=VALUE";
+
 /// A plugin as it was read from its file.
 pub struct Plugin {
     /// The file, with an absolute path.
@@ -28,7 +31,7 @@ pub fn build(args: &SubmitArgs, plan: &Plan) -> Outcome<(SubmitRequest, Option<P
         name: plan.conf.get(conf::NAME).unwrap_or_default().to_owned(),
         plugin: plugin.as_ref().map(|plugin| plugin.hash),
         entry: args.entry.clone().unwrap_or_default(),
-        args: pairs(&args.args, "ARG=VALUE")?,
+        args: pairs(&args.args, ARGUMENT)?,
         sql: args.sql.as_deref().map(read_sql).transpose()?,
         tables: tables(&args.table)?,
         conf: plan.conf.conf(),
@@ -135,7 +138,13 @@ fn pairs(texts: &[String], form: &str) -> Outcome<BTreeMap<String, String>> {
     let mut pairs = BTreeMap::new();
     for text in texts {
         let Some((name, value)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
-            return Err(Failure::usage(format!("'{text}' is not of the form {form}")));
+            let failure = Failure::usage(format!("'{text}' is not of the form {form}"));
+            return Err(match form {
+                ARGUMENT => {
+                    failure.with_help("the entry point is named with --entry NAME, its arguments by name")
+                }
+                _ => failure,
+            });
         };
         if pairs.insert(name.to_owned(), value.to_owned()).is_some() {
             return Err(Failure::usage(format!("'{name}' is given twice")));
@@ -162,7 +171,7 @@ mod tests {
     fn an_argument_without_a_name_or_given_twice_is_misuse() {
         for texts in [vec!["top"], vec!["=1"], vec!["a=1", "a=2"]] {
             let texts: Vec<String> = texts.into_iter().map(str::to_owned).collect();
-            assert_eq!(pairs(&texts, "ARG=VALUE").unwrap_err().exit, Exit::Usage);
+            assert_eq!(pairs(&texts, ARGUMENT).unwrap_err().exit, Exit::Usage);
         }
     }
 
