@@ -13,9 +13,9 @@ pub struct Timestamp(pub u64);
 pub struct Micros(pub u64);
 
 impl Micros {
-    /// `ms` milliseconds.
+    /// `ms` milliseconds; more than there are becomes the longest time there is.
     pub const fn from_millis(ms: u64) -> Self {
-        Self(ms * 1_000)
+        Self(ms.saturating_mul(1_000))
     }
 }
 

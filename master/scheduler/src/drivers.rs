@@ -115,6 +115,13 @@ impl Scheduler {
         if matches!(app.phase, Phase::Ending { .. }) {
             return self.hear_ending_driver(id, message);
         }
+        let is_connected = matches!(&app.phase, Phase::Running(driver) if driver.connected);
+        if !is_connected && !matches!(message, FromDriver::Attach { .. } | FromDriver::AttachPart { .. }) {
+            // What it wants cannot be kept in step with workers that come and go before the graph is known.
+            let reason = "a driver attaches before it asks for anything".to_owned();
+            self.cluster.counters.fenced += 1;
+            return self.cluster.tell_driver(id, ToDriver::Kill { reason });
+        }
         let (run, cx) = (&mut app.run, &mut self.cluster);
         match message {
             FromDriver::Attach { stages, jobs } => self.attach(id.app, stages, jobs),

@@ -15,6 +15,9 @@ use firesteel_common::protocol::worker::{FromWorker, Registration, ToMaster, ToW
 use firesteel_common::time::{Micros, Timestamp};
 use std::collections::BTreeSet;
 
+/// Task slots of one worker at most, so that sums of them are numbers of the same kind.
+const SLOTS_MAX: u32 = 65_536;
+
 impl Scheduler {
     /// A worker said something.
     pub(crate) fn hear_worker(&mut self, link: LinkId, message: FromWorker) {
@@ -67,10 +70,10 @@ impl Scheduler {
 
     /// A worker registers over a new connection.
     fn register(&mut self, link: LinkId, incarnation: Incarnation, registration: Registration) {
-        if registration.address.is_empty() || registration.slots == 0 {
-            let message = "a worker registers without an address or without task slots";
-            let error =
-                Error::new(ErrorCode::BadRequest, message).with_help("set worker.listen and worker.cores");
+        if registration.address.is_empty() || !(1..=SLOTS_MAX).contains(&registration.slots) {
+            let message = "a worker registers without an address, without task slots, or with too many";
+            let error = Error::new(ErrorCode::BadRequest, message)
+                .with_help(format!("set worker.listen, and worker.cores to at most {SLOTS_MAX}"));
             self.cluster.effects.push(Effect::RefuseLink { link, error });
             return;
         }

@@ -42,12 +42,16 @@ impl Run {
             }
             cx.touch(worker);
         }
+        if !self.fits(task, &outcome) {
+            self.free_stale(cx, worker, task, &outcome);
+            let what = "it reports something else than its stage makes";
+            return self.task_failed(cx, task, Error::new(ErrorCode::Internal, what));
+        }
         match outcome {
             TaskOutcome::MapOutput(_) | TaskOutcome::Result(_) => {
                 cx.counters.finished += 1;
                 if let Some(stage) = self.stages.get_mut(&task.stage) {
-                    stage.records += metrics.input_records + metrics.read_records;
-                    stage.bytes += metrics.input_bytes + metrics.local_read_bytes + metrics.remote_read_bytes;
+                    stage.note_read(&metrics);
                 }
                 cx.log(self.app, AppEvent::TaskFinished { task, metrics });
                 match outcome {
@@ -63,6 +67,19 @@ impl Run {
                 let error = Error::new(ErrorCode::Killed, "it was stopped by its worker");
                 self.task_failed(cx, task, error);
             }
+        }
+    }
+
+    /// Whether an outcome is one that the stage of a task has. An executor runs code of a user, which may have
+    /// taken it over; what it reports is not taken at its word.
+    fn fits(&self, task: TaskId, outcome: &TaskOutcome) -> bool {
+        let Some(stage) = self.stages.get(&task.stage) else { return true };
+        match outcome {
+            TaskOutcome::MapOutput(status) => {
+                stage.is_map && status.segments.len() == stage.code.reducers as usize
+            }
+            TaskOutcome::Result(_) => !stage.is_map,
+            TaskOutcome::Failed(_) | TaskOutcome::Killed => true,
         }
     }
 

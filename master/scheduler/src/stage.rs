@@ -8,6 +8,7 @@ use firesteel_common::event::{LossReason, StartCause};
 use firesteel_common::graph::{OutputOrder, StageKind, StageSpec};
 use firesteel_common::id::{DatasetId, JobId, StageId, WorkerId};
 use firesteel_common::protocol::worker::{InputTable, StageCode};
+use firesteel_common::task::TaskMetrics;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -137,6 +138,14 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
+    /// Counts what an attempt has read. The numbers come from a process that runs code of a user.
+    pub fn note_read(&mut self, metrics: &TaskMetrics) {
+        let sum = |of: &[u64]| of.iter().fold(0, |sum: u64, more| sum.saturating_add(*more));
+        self.records = sum(&[self.records, metrics.input_records, metrics.read_records]);
+        let read = [metrics.input_bytes, metrics.local_read_bytes, metrics.remote_read_bytes];
+        self.bytes = self.bytes.saturating_add(sum(&read));
+    }
+
     /// A stage none of whose tasks has run; attempts count from `first_attempt`.
     pub fn new(spec: &StageSpec, inputs: Vec<Input>, first_attempt: u32) -> Self {
         let reducers = match spec.kind {

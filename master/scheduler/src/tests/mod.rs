@@ -6,6 +6,7 @@ mod drivers;
 mod jobs;
 mod limits;
 mod loss;
+mod peers;
 mod placement;
 mod render;
 mod script;

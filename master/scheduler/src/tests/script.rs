@@ -181,7 +181,7 @@ impl Script {
         found.unwrap_or_else(|| panic!("{stage}/{partition} does not run\n{}", self.log))
     }
 
-    fn command(&mut self, text: &str) {
+    pub(super) fn command(&mut self, text: &str) {
         let mut words = text.split_whitespace();
         let command = words.next().unwrap();
         let words = Words(words.collect());
