@@ -4,8 +4,8 @@ use crate::driver::empty_dataset;
 use crate::func::Func;
 use crate::operator::Operator;
 use crate::ops::narrow::Captures;
-use crate::output::action::{AggregateAll, Collect, Count, ForeachPartition, ReduceAll};
-use crate::output::save::{SaveText, part_name};
+use crate::output::action::{AggregateAll, Collect, Count, Foreach, ForeachPartition, ReduceAll};
+use crate::output::save::{SaveObjects, SaveText, part_name};
 use crate::rdd::Rdd;
 use crate::record::{Reader, Record};
 use firesteel_common::Result;
@@ -71,6 +71,19 @@ impl<'s, Op: Operator<'s>> Rdd<'s, Op> {
         Ok(sum)
     }
 
+    /// Calls a function for each record. It may be called again for records whose task is repeated.
+    ///
+    /// # Errors
+    /// What the job failed with.
+    pub fn foreach<C, F>(&self, captures: C, f: F) -> Result<()>
+    where
+        C: Captures<'s>,
+        F: Fn(&C, Op::Item) + Copy + Send + Sync + 's,
+    {
+        let output = Foreach { captures, f: Func::new(f) };
+        self.driver.run("foreach", &self.op, output, |_, _| Ok(()))
+    }
+
     /// Calls a function once for each partition, with its number and all its records. It may be called again
     /// for a partition whose task is repeated.
     ///
@@ -95,24 +108,30 @@ impl<'s, Op: Operator<'s>> Rdd<'s, Op> {
     where
         Op::Item: Display,
     {
+        self.save("save_as_text_file", dir, SaveText { dir: dir.to_owned() })
+    }
+
+    /// Writes the files of all partitions into a new directory, and makes those of the winning attempts
+    /// visible.
+    fn save<Out: crate::output::Output<'s, Op::Item>>(
+        &self,
+        name: &str,
+        dir: &str,
+        output: Out,
+    ) -> Result<()> {
         let host = self.driver.host();
         host.prepare_output(dir)?;
         let mut winners = Vec::new();
-        self.driver.run(
-            "save_as_text_file",
-            &self.op,
-            SaveText { dir: dir.to_owned() },
-            |partition, value| {
-                winners.push((part_name(partition), u32::decode(&mut Reader::new(value))?));
-                Ok(())
-            },
-        )?;
+        self.driver.run(name, &self.op, output, |partition, value| {
+            winners.push((part_name(partition), u32::decode(&mut Reader::new(value))?));
+            Ok(())
+        })?;
         winners.sort();
         host.commit_output(dir, &winners)
     }
 
     /// The value of each partition, in their order.
-    fn values_of<A, Out>(&self, name: &str, output: Out) -> Result<Vec<A>>
+    pub(crate) fn values_of<A, Out>(&self, name: &str, output: Out) -> Result<Vec<A>>
     where
         A: for<'x> Record<'x>,
         Out: crate::output::Output<'s, Op::Item>,
@@ -137,6 +156,15 @@ impl<'s, T: Record<'s>, Op: Operator<'s, Item = T>> Rdd<'s, Op> {
         Ok(parts.into_iter().flatten().collect())
     }
 
+    /// Writes the records as they are, one file `part-00000` for each partition, into a directory that must
+    /// not exist: what [`crate::Context::object_file`] reads. The files appear when all are complete.
+    ///
+    /// # Errors
+    /// `OUTPUT_EXISTS`, `OUTPUT_NOT_WRITABLE`, or what the job failed with.
+    pub fn save_as_object_file(&self, dir: &str) -> Result<()> {
+        self.save("save_as_object_file", dir, SaveObjects { dir: dir.to_owned() })
+    }
+
     /// The first `count` records. Looks at one partition first, then at more and more.
     ///
     /// # Errors
@@ -154,6 +182,14 @@ impl<'s, T: Record<'s>, Op: Operator<'s, Item = T>> Rdd<'s, Op> {
             Ok(taken.len() == count)
         })?;
         Ok(taken)
+    }
+
+    /// Whether there is no record. Looks at one partition first, then at more and more.
+    ///
+    /// # Errors
+    /// What the jobs failed with.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.take(1)?.is_empty())
     }
 
     /// The first record.

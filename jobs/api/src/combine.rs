@@ -96,6 +96,48 @@ where
     }
 }
 
+/// See [`crate::Rdd::combine_by_key`].
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Create<A, First, Add, Merge> {
+    /// The aggregate of a first value.
+    pub create: Func<First>,
+    /// Adds a value.
+    pub add: Func<Add>,
+    /// Adds another aggregate.
+    pub merge: Func<Merge>,
+    /// The type of the aggregate.
+    pub acc: PhantomData<fn() -> A>,
+}
+
+impl<A, First, Add, Merge> Clone for Create<A, First, Add, Merge> {
+    fn clone(&self) -> Self {
+        Self { create: self.create, add: self.add, merge: self.merge, acc: PhantomData }
+    }
+}
+
+impl<'s, V, A, First, Add, Merge> Combine<'s, V> for Create<A, First, Add, Merge>
+where
+    A: Record<'s>,
+    First: Fn(V) -> A + Copy + Send + Sync + 's,
+    Add: Fn(&mut A, V) + Copy + Send + Sync + 's,
+    Merge: Fn(&mut A, A) + Copy + Send + Sync + 's,
+{
+    type Acc = A;
+    #[inline(always)]
+    fn create(&self, value: V) -> A {
+        (self.create.get())(value)
+    }
+    #[inline(always)]
+    fn add(&self, acc: &mut A, value: V) {
+        (self.add.get())(acc, value);
+    }
+    #[inline(always)]
+    fn merge(&self, acc: &mut A, other: A) {
+        (self.merge.get())(acc, other);
+    }
+}
+
 /// Keeps the first value: what `distinct` does with nothing.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct KeepFirst;

@@ -1,9 +1,11 @@
 //! The context of an application: what an entry point is given, and where datasets begin.
 
 use crate::driver::Driver;
+use crate::ops::binary::{FixedRecords, ObjectFiles, WholeFiles, WholeTexts, cut_records, group};
+use crate::ops::shape::UnionAll;
 use crate::ops::source::{Numbers, Parallelize};
 use crate::ops::text::{LineEnd, TextBlocks, TextLines, cut};
-use crate::rdd::Rdd;
+use crate::rdd::{ErasedRdd, Rdd};
 use crate::record::Record;
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use std::marker::PhantomData;
@@ -72,6 +74,57 @@ impl<'s> Context<'s> {
     /// As [`Context::text_file`].
     pub fn text_blocks(&self, path: &str) -> Result<Rdd<'s, TextBlocks>> {
         Ok(Rdd::new(&self.driver, self.blocks(path, self.slots(), LineEnd::Feed)?))
+    }
+
+    /// Text files as a whole, each with its path; small ones are put together in a partition.
+    ///
+    /// # Errors
+    /// `INPUT_NOT_READABLE` if there is no such file. One that is not UTF-8 fails the job so.
+    pub fn whole_text_files(&self, path: &str) -> Result<Rdd<'s, WholeTexts>> {
+        let splits = Arc::new(group(&self.driver.host().list_files(path)?, self.default_parallelism()));
+        Ok(Rdd::new(&self.driver, WholeTexts { splits }))
+    }
+
+    /// The bytes of files as a whole, each with its path; small ones are put together in a partition.
+    ///
+    /// # Errors
+    /// `INPUT_NOT_READABLE` if there is no such file.
+    pub fn binary_files(&self, path: &str) -> Result<Rdd<'s, WholeFiles>> {
+        let splits = Arc::new(group(&self.driver.host().list_files(path)?, self.default_parallelism()));
+        Ok(Rdd::new(&self.driver, WholeFiles { splits }))
+    }
+
+    /// The records of files that are nothing but records of `length` bytes.
+    ///
+    /// # Errors
+    /// `INPUT_NOT_READABLE` if there is no such file or one is not whole records; `BAD_ARGUMENT` if `length`
+    /// is 0.
+    pub fn binary_records(&self, path: &str, length: u32) -> Result<Rdd<'s, FixedRecords>> {
+        let splits = cut_records(&self.driver.host().list_files(path)?, length, self.slots())?;
+        Ok(Rdd::new(&self.driver, FixedRecords { length, splits: Arc::new(splits) }))
+    }
+
+    /// The records that [`Rdd::save_as_object_file`] wrote, in the same partitions. The type of the records
+    /// must be the one that was written.
+    ///
+    /// # Errors
+    /// `INPUT_NOT_READABLE` if there is no such file. One that is damaged, or holds records of another type,
+    /// fails the job so.
+    pub fn object_file<T: Record<'s>>(&self, path: &str) -> Result<Rdd<'s, ObjectFiles<T>>> {
+        let files = self.driver.host().list_files(path)?;
+        let splits = Arc::new(files.into_iter().map(|file| file.path).collect());
+        Ok(Rdd::new(&self.driver, ObjectFiles { splits, record: PhantomData }))
+    }
+
+    /// A dataset without records, of one partition.
+    pub fn empty<T: Record<'s>>(&self) -> Rdd<'s, Parallelize<T>> {
+        self.parallelize(Vec::new(), 1)
+    }
+
+    /// The partitions of several datasets, one after the other; those of no dataset are one without records.
+    pub fn union<T: 's>(&self, datasets: &[ErasedRdd<'s, T>]) -> Rdd<'s, UnionAll<'s, T>> {
+        let parts = datasets.iter().map(|dataset| dataset.op.clone()).collect();
+        Rdd::new(&self.driver, UnionAll { parts })
     }
 
     fn blocks(&self, path: &str, partitions: u32, line_end: LineEnd) -> Result<TextBlocks> {

@@ -27,13 +27,13 @@ pub struct Driver {
 }
 
 /// A result stage whose job runs or has run; frees its results at the end.
-struct ResultStage<'a> {
-    driver: &'a Driver,
+pub(crate) struct ResultStage {
+    driver: Arc<Driver>,
     id: StageId,
     total: u32,
 }
 
-impl Drop for ResultStage<'_> {
+impl Drop for ResultStage {
     fn drop(&mut self) {
         self.driver.release(vec![self.id], Vec::new());
     }
@@ -100,7 +100,7 @@ impl Driver {
     /// # Errors
     /// What the job or `on_value` failed with.
     pub fn run<'s, Op: Operator<'s>, Out: Output<'s, Op::Item>>(
-        &self,
+        self: &Arc<Self>,
         name: &str,
         op: &Op,
         output: Out,
@@ -116,7 +116,7 @@ impl Driver {
     /// # Errors
     /// What a job or `on_part` failed with.
     pub fn run_until<'s, Op: Operator<'s>, Out: Output<'s, Op::Item>>(
-        &self,
+        self: &Arc<Self>,
         name: &str,
         op: &Op,
         output: Out,
@@ -150,27 +150,44 @@ impl Driver {
         Ok(())
     }
 
-    fn plan<'s, Op: Operator<'s>, Out: Output<'s, Op::Item>>(
-        &self,
+    pub(crate) fn plan<'s, Op: Operator<'s>, Out: Output<'s, Op::Item>>(
+        self: &Arc<Self>,
         name: &str,
         op: &Op,
         output: Out,
-    ) -> Result<(ResultStage<'_>, StageSpec)> {
+    ) -> Result<(ResultStage, StageSpec)> {
         let id = self.new_stage();
         let program = Program { op: op.clone(), output };
         let spec = build_stage(self, id, name, StageKind::Result, &program)?;
-        Ok((ResultStage { driver: self, id, total: spec.tasks.len() as u32 }, spec))
+        Ok((ResultStage { driver: self.clone(), id, total: spec.tasks.len() as u32 }, spec))
     }
 
     fn run_part<'s, Op: Operator<'s>>(
         &self,
         name: &str,
         op: &Op,
-        stage: &ResultStage<'_>,
+        stage: &ResultStage,
         spec: Option<StageSpec>,
         partitions: Option<Vec<u32>>,
         on_value: impl FnMut(u32, &[u8]) -> Result<()>,
     ) -> Result<()> {
+        let job = self.start(name, op, stage, spec, partitions)?;
+        self.gather(job, stage, on_value)
+    }
+
+    /// Starts a job over some partitions of a result stage (all of them for `None`), which goes along the
+    /// first time.
+    ///
+    /// # Errors
+    /// What the runtime refuses.
+    pub(crate) fn start<'s, Op: Operator<'s>>(
+        &self,
+        name: &str,
+        op: &Op,
+        stage: &ResultStage,
+        spec: Option<StageSpec>,
+        partitions: Option<Vec<u32>>,
+    ) -> Result<JobId> {
         let job = JobId(self.next_job.fetch_add(1, Ordering::Relaxed));
         let group = self.group.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let submitting = self.submitting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,18 +210,27 @@ impl Driver {
         })?;
         unknown.iter().for_each(|shuffle| shuffle.mark_submitted());
         drop(submitting);
-        self.gather(job, stage.id, on_value)
+        Ok(job)
     }
 
-    fn gather(
+    /// Stops a job.
+    pub(crate) fn cancel(&self, job: JobId, reason: &str) {
+        self.runner.cancel(job, reason);
+    }
+
+    /// Hands each value of a job over as it comes, until the job ends.
+    ///
+    /// # Errors
+    /// What the job or `on_value` failed with.
+    pub(crate) fn gather(
         &self,
         job: JobId,
-        stage: StageId,
+        stage: &ResultStage,
         mut on_value: impl FnMut(u32, &[u8]) -> Result<()>,
     ) -> Result<()> {
         loop {
             match self.runner.next_event(job)? {
-                JobEvent::TaskResult { stage: of, partition, value, .. } if of == stage => {
+                JobEvent::TaskResult { stage: of, partition, value, .. } if of == stage.id => {
                     if let Err(error) = self.hand_over(partition, &value, &mut on_value) {
                         self.runner.cancel(job, "its driver could not use a result");
                         return Err(error);

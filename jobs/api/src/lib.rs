@@ -63,34 +63,50 @@
 
 pub mod abi;
 mod action;
+mod approximate;
 mod arena;
+mod by_key;
 mod code;
 mod combine;
 mod context;
 mod driver;
 pub mod files;
 mod func;
+mod future;
 #[doc(hidden)]
 pub mod guest;
+mod iterate;
+mod joins;
 pub mod key;
+mod numeric;
 mod operator;
 mod ops;
+mod ordered;
 mod output;
 mod pair;
+mod partitions;
 mod plan;
+mod random;
 mod rdd;
 pub mod record;
+mod sampling;
 mod serial;
+mod sets;
+mod sketch;
 mod table;
 mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod text;
+mod tree;
 
 pub use context::Context;
 pub use firesteel_common::{Error, ErrorCode, Payload, Result};
 pub use firesteel_macros::entry;
+pub use future::FutureAction;
+pub use iterate::LocalIterator;
 pub use key::Key;
+pub use numeric::{Number, Stats};
 pub use operator::Operator;
 pub use rdd::{Distinct, ErasedRdd, Rdd};
 pub use record::Record;

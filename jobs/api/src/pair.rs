@@ -6,15 +6,16 @@ use crate::key::Key;
 use crate::operator::Operator;
 use crate::ops::cogroup::{CoGrouped, Joined, Sides};
 use crate::ops::erased::Erased;
-use crate::ops::keyed::{Keys, MapValues, Values};
+use crate::ops::keyed::{FlatMapValues, Keys, MapValues, Values};
 use crate::ops::shuffled::{Combined, Grouped, ShuffleRead, Shuffled, Sorted};
 use crate::output::action::SampleKeys;
 use crate::output::shuffle::{CombineWrite, HashWrite, RangeWrite};
-use crate::plan::{Partitioner, Shuffle, check_partitions};
+use crate::plan::{Partitioner, Ranges, Shuffle, check_partitions};
 use crate::rdd::Rdd;
 use crate::record::{Reader, Record};
 use firesteel_common::{Payload, Result};
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 /// Keys that are sampled for each range of a sort.
 const SAMPLES_PER_RANGE: u64 = 20;
@@ -37,6 +38,17 @@ impl<'s, K: 's, V: 's, Op: Operator<'s, Item = (K, V)>> Rdd<'s, Op> {
         F: Fn(V) -> U + Copy + Send + Sync + 's,
     {
         self.then(MapValues { op: self.op.clone(), f: Func::new(f) })
+    }
+
+    /// For each value any number of others under its key. Keys stay where they are.
+    pub fn flat_map_values<I, F>(&self, f: F) -> Rdd<'s, FlatMapValues<Op, F>>
+    where
+        K: Clone,
+        I: IntoIterator,
+        I::Item: 's,
+        F: Fn(V) -> I + Copy + Send + Sync + 's,
+    {
+        self.then(FlatMapValues { op: self.op.clone(), f: Func::new(f) })
     }
 }
 
@@ -115,20 +127,22 @@ impl<'s, K: Key<'s>, V: Record<'s>, Op: Operator<'s, Item = (K, V)>> Rdd<'s, Op>
         self.then(Shuffled { read: ShuffleRead::new(shuffle), partitioner, record: PhantomData })
     }
 
-    fn hash_shuffle(&self, name: &'static str, reducers: u32) -> std::sync::Arc<Shuffle<'s>> {
+    pub(crate) fn hash_shuffle(&self, name: &'static str, reducers: u32) -> Arc<Shuffle<'s>> {
         let reducers = reducers.max(1);
         Shuffle::new(&self.driver, name, reducers, self.op.clone(), HashWrite { reducers })
     }
 
-    /// This side of a join into so many partitions: as it is where it is partitioned like that.
-    fn side(&self, partitions: u32) -> Erased<'s, (K, V)> {
-        if self.op.partitioner() == Some(Partitioner::Hash(partitions)) {
+    /// This side of a join as `partitioner` says: as it is where it is partitioned like that.
+    fn side(&self, partitioner: &Partitioner, partitions: u32) -> Erased<'s, (K, V)> {
+        if self.op.partitioner().as_ref() == Some(partitioner) {
             return Erased::new(self.op.clone());
         }
         Erased::new(self.partition_by(partitions).op)
     }
 
-    fn sides<W, Other>(&self, other: &Rdd<'s, Other>) -> Sides<'s, K, V, W>
+    /// Both sides of a join. Nothing is shuffled where both are partitioned alike; else both go by the hash
+    /// of their keys, into as many partitions as the one that goes by it already.
+    pub(crate) fn sides<W, Other>(&self, other: &Rdd<'s, Other>) -> Sides<'s, K, V, W>
     where
         W: Record<'s>,
         Other: Operator<'s, Item = (K, W)>,
@@ -142,7 +156,11 @@ impl<'s, K: Key<'s>, V: Record<'s>, Op: Operator<'s, Item = (K, V)>> Rdd<'s, Op>
             })
             .max()
             .unwrap_or(self.default_parallelism());
-        Sides { left: self.side(partitions), right: other.side(partitions), partitions }
+        let [left, right] = known;
+        let partitioner = left.filter(|left| right.as_ref() == Some(left));
+        let partitioner = partitioner.unwrap_or(Partitioner::Hash(partitions));
+        let left = self.side(&partitioner, partitions);
+        Sides { left, right: other.side(&partitioner, partitions), partitioner: Some(partitioner) }
     }
 
     /// For each key of either dataset all its values in both.
@@ -190,8 +208,15 @@ where
         check_partitions(u64::from(reducers))?;
         let bounds = if reducers == 1 { Payload::empty() } else { self.bounds(reducers)? };
         let output = RangeWrite { reducers, descending: !ascending, bounds, key: PhantomData };
+        let bounds = output.bounds.clone();
         let shuffle = Shuffle::new(&self.driver, "sort_by_key", reducers, self.op.clone(), output);
-        Ok(self.then(Sorted { read: ShuffleRead::new(shuffle), descending: !ascending, pair: PhantomData }))
+        let ranges = Ranges { shuffle: shuffle.id, bounds, partitions: reducers, descending: !ascending };
+        Ok(self.then(Sorted {
+            read: ShuffleRead::new(shuffle),
+            descending: !ascending,
+            partitioner: Some(Partitioner::Range(Arc::new(ranges))),
+            pair: PhantomData,
+        }))
     }
 
     /// Keys between ranges of about the same weight, from a sample.

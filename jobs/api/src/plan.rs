@@ -34,12 +34,45 @@ pub fn check_partitions(count: u64) -> Result<()> {
 
 /// How the records of a keyed dataset lie over its partitions. Equal partitioners put equal keys into
 /// partitions of the same number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Partitioner {
     /// By [`crate::key::Digest::partition`].
     Hash(u32),
-    /// By the bounds that were sampled for this shuffle.
-    Range(StageId),
+    /// By bounds that were sampled.
+    Range(Arc<Ranges>),
+    /// By a function of the job.
+    Custom {
+        /// Where its code lies in this process: the same code puts equal keys into the same partition.
+        code: usize,
+        /// How many partitions there are.
+        partitions: u32,
+    },
+}
+
+/// The ranges of keys of a sort.
+#[derive(Debug)]
+pub struct Ranges {
+    /// The shuffle that they were sampled for.
+    pub shuffle: StageId,
+    /// The keys between the ranges, ascending, encoded one after the other.
+    pub bounds: Payload,
+    /// How many there are.
+    pub partitions: u32,
+    /// Whether the first partition has the greatest keys.
+    pub descending: bool,
+}
+
+impl PartialEq for Partitioner {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Hash(a), Self::Hash(b)) => a == b,
+            (Self::Range(a), Self::Range(b)) => a.shuffle == b.shuffle,
+            (Self::Custom { code: a, partitions: n }, Self::Custom { code: b, partitions: m }) => {
+                a == b && n == m
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What one partition of a stage reads.

@@ -15,6 +15,7 @@ use firesteel_common::{Error, ErrorCode, Payload, Result};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What a stage does: where its records come from and what becomes of them.
 #[derive(Serialize, Deserialize)]
@@ -57,6 +58,15 @@ impl AsRef<[u8]> for SegmentBytes {
     }
 }
 
+/// Shared bytes of a payload.
+struct PayloadBytes(Payload);
+
+impl AsRef<[u8]> for PayloadBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// A part of a shuffle or a cached block: where it lies for the time of the task, and how many records it
 /// has.
 pub struct Held<'s> {
@@ -85,6 +95,11 @@ impl<'s> Task<'s> {
     /// Keeps bytes in place until the task ends.
     pub fn hold(&self, owner: Owner) -> &'s [u8] {
         self.arena.hold(owner)
+    }
+
+    /// Keeps the bytes of a payload in place until the task ends.
+    pub fn hold_payload(&self, payload: &Payload) -> &'s [u8] {
+        self.hold(Arc::new(PayloadBytes(payload.clone())))
     }
 
     /// Adds to what the task has cost.
@@ -144,7 +159,7 @@ impl<'s> Task<'s> {
             return Err(Error::new(ErrorCode::BlockCorrupt, message));
         }
         let records = segment.header.records;
-        Ok(Held { payload: self.hold(std::sync::Arc::new(SegmentBytes(segment))), records })
+        Ok(Held { payload: self.hold(Arc::new(SegmentBytes(segment))), records })
     }
 
     /// A cached partition, if it is anywhere.

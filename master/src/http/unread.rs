@@ -1,9 +1,9 @@
 //! Bodies that nobody reads: the connection of such a request is closed once it is answered.
 //!
-//! HTTP/1 can reuse a connection only behind the end of the body. actix-http waits for that end without a limit
-//! when a chunked body was dropped, so anybody, without a token, could hold a connection with a byte a second. If
-//! the body is still held when the answer goes out, it gives what is left of it a short time and closes. What
-//! bounds bodies that are read is in `intake`.
+//! HTTP/1 can reuse a connection only behind the end of the body. actix-http waits for that end without a
+//! limit when a chunked body was dropped, so anybody, without a token, could hold a connection with a byte a
+//! second. If the body is still held when the answer goes out, it gives what is left of it a short time and
+//! closes. What bounds bodies that are read is in `intake`.
 
 use super::failure::Failure;
 use actix_web::body::{BodySize, BoxBody, MessageBody};

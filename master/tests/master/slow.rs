@@ -41,7 +41,8 @@ struct Kind {
 fn kinds(token: &str) -> Vec<Kind> {
     let post = |token: &str, body: &str| {
         format!(
-            "POST /api/firesteel/v1/plugins HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{body}\r\n"
+            "POST /api/firesteel/v1/plugins HTTP/1.1\r\nHost: localhost\r\n\
+             Authorization: Bearer {token}\r\n{body}\r\n"
         )
     };
     let chunked = "Transfer-Encoding: chunked\r\n";

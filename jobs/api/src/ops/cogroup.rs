@@ -20,13 +20,14 @@ pub struct Sides<'s, K, V, W> {
     pub left: Erased<'s, (K, V)>,
     /// The right side.
     pub right: Erased<'s, (K, W)>,
-    /// How many partitions each has.
-    pub partitions: u32,
+    /// Driver only: how both are partitioned.
+    #[serde(skip)]
+    pub partitioner: Option<Partitioner>,
 }
 
 impl<K, V, W> Clone for Sides<'_, K, V, W> {
     fn clone(&self) -> Self {
-        Self { left: self.left.clone(), right: self.right.clone(), partitions: self.partitions }
+        Self { left: self.left.clone(), right: self.right.clone(), partitioner: self.partitioner.clone() }
     }
 }
 
@@ -54,7 +55,7 @@ macro_rules! two_sides {
         }
 
         fn partitioner(&self) -> Option<Partitioner> {
-            Some(Partitioner::Hash(self.sides.partitions))
+            self.sides.partitioner.clone()
         }
     };
 }

@@ -1,12 +1,18 @@
 //! The operators: sources, narrow transformations, readers of shuffles, and chains whose type is forgotten.
 
+pub mod binary;
+pub mod chosen;
 pub mod cogroup;
 pub mod erased;
+pub mod folded;
+pub mod indexed;
 pub mod keyed;
 pub mod narrow;
+pub mod product;
 pub mod shape;
 pub mod shuffled;
 pub mod source;
+pub mod strata;
 pub mod text;
 
 /// Which of two an operator's partition comes from.

@@ -2,12 +2,13 @@
 
 use crate::operator::{Flow, MORE, Operator, sealed};
 use crate::ops::Either;
+use crate::ops::erased::Erased;
 use crate::plan::{Needs, Parents, check_partitions};
 use crate::task::Task;
-use firesteel_common::Result;
+use firesteel_common::{Error, ErrorCode, Payload, Result};
 use serde::{Deserialize, Serialize};
 
-sealed! { Union<A, B>, Coalesce<Op> }
+sealed! { Union<A, B>, UnionAll<'s, T>, Coalesce<Op> }
 
 /// The partitions of one dataset, then those of another. See [`crate::Rdd::union`].
 #[derive(Clone, Serialize, Deserialize)]
@@ -53,6 +54,67 @@ where
             Either::First(split) => self.first.run(task, split, sink),
             Either::Second(split) => self.second.run(task, split, sink),
         }
+    }
+}
+
+/// The partitions of many datasets, one dataset after the other. See [`crate::Context::union`].
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct UnionAll<'s, T> {
+    /// The datasets.
+    pub parts: Vec<Erased<'s, T>>,
+}
+
+impl<T> Clone for UnionAll<'_, T> {
+    fn clone(&self) -> Self {
+        Self { parts: self.parts.clone() }
+    }
+}
+
+impl<'s, T: 's> Operator<'s> for UnionAll<'s, T> {
+    type Item = T;
+    /// The dataset, and its split; none if there is no dataset.
+    type Split = Option<(u32, Payload)>;
+
+    fn splits(&self) -> Result<Vec<Self::Split>> {
+        let mut splits = Vec::new();
+        for (number, part) in (0..).zip(&self.parts) {
+            splits.extend(part.splits()?.into_iter().map(|split| Some((number, split))));
+            check_partitions(splits.len() as u64)?;
+        }
+        if splits.is_empty() {
+            // A dataset has at least one partition.
+            splits.push(None);
+        }
+        Ok(splits)
+    }
+
+    fn describe(&self, split: &Self::Split, needs: &mut Needs) -> Result<()> {
+        match split {
+            Some((number, split)) => self.part(*number)?.describe(split, needs),
+            None => Ok(()),
+        }
+    }
+
+    fn parents(&self, parents: &mut Parents<'s>) {
+        self.parts.iter().for_each(|part| part.parents(parents));
+    }
+
+    fn run<S>(&self, task: &Task<'s>, split: &Self::Split, sink: &mut S) -> Result<Flow>
+    where
+        S: FnMut(T) -> Flow,
+    {
+        match split {
+            Some((number, split)) => self.part(*number)?.run(task, split, sink),
+            None => Ok(MORE),
+        }
+    }
+}
+
+impl<'s, T> UnionAll<'s, T> {
+    fn part(&self, number: u32) -> Result<&Erased<'s, T>> {
+        let missing = || Error::new(ErrorCode::Internal, "a union has fewer datasets than it was split for");
+        self.parts.get(number as usize).ok_or_else(missing)
     }
 }
 

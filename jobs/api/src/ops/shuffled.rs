@@ -122,7 +122,7 @@ pub struct Shuffled<'s, T> {
 
 impl<T> Clone for Shuffled<'_, T> {
     fn clone(&self) -> Self {
-        Self { read: self.read.clone(), partitioner: self.partitioner, record: PhantomData }
+        Self { read: self.read.clone(), partitioner: self.partitioner.clone(), record: PhantomData }
     }
 }
 
@@ -131,7 +131,7 @@ impl<'s, T: Record<'s>> Operator<'s> for Shuffled<'s, T> {
     reads_shuffle!();
 
     fn partitioner(&self) -> Option<Partitioner> {
-        self.partitioner
+        self.partitioner.clone()
     }
 
     fn run<S: FnMut(T) -> Flow>(&self, task: &Task<'s>, split: &u32, sink: &mut S) -> Result<Flow> {
@@ -224,7 +224,8 @@ impl<'s, K: Key<'s>, V: Record<'s>> Operator<'s> for Grouped<'s, K, V> {
     }
 }
 
-/// Records in the order of their keys: after `sort_by_key`. Equal keys keep their order.
+/// Records in the order of their keys: after `sort_by_key` and
+/// `repartition_and_sort_within_partitions`. Equal keys keep their order.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Sorted<'s, K, V> {
@@ -232,13 +233,16 @@ pub struct Sorted<'s, K, V> {
     pub read: ShuffleRead<'s>,
     /// Whether the greatest key comes first.
     pub descending: bool,
+    /// Driver only: how the records lie.
+    #[serde(skip)]
+    pub partitioner: Option<Partitioner>,
     /// The types of keys and values.
     pub pair: PhantomData<fn() -> (K, V)>,
 }
 
 impl<K, V> Clone for Sorted<'_, K, V> {
     fn clone(&self) -> Self {
-        Self { read: self.read.clone(), descending: self.descending, pair: PhantomData }
+        Self { read: self.read.clone(), partitioner: self.partitioner.clone(), ..*self }
     }
 }
 
@@ -247,7 +251,7 @@ impl<'s, K: Record<'s> + Ord, V: Record<'s>> Operator<'s> for Sorted<'s, K, V> {
     reads_shuffle!();
 
     fn partitioner(&self) -> Option<Partitioner> {
-        Some(Partitioner::Range(self.read.stage))
+        self.partitioner.clone()
     }
 
     fn run<S: FnMut((K, V)) -> Flow>(&self, task: &Task<'s>, split: &u32, sink: &mut S) -> Result<Flow> {

@@ -56,14 +56,6 @@ impl<T> Parallelize<T> {
     }
 }
 
-struct PayloadBytes(Payload);
-
-impl AsRef<[u8]> for PayloadBytes {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 impl<'s, T: Record<'s>> Operator<'s> for Parallelize<T> {
     type Item = T;
     type Split = Payload;
@@ -83,7 +75,7 @@ impl<'s, T: Record<'s>> Operator<'s> for Parallelize<T> {
     where
         S: FnMut(T) -> Flow,
     {
-        let mut reader = Reader::new(task.hold(Arc::new(PayloadBytes(split.clone()))));
+        let mut reader = Reader::new(task.hold_payload(split));
         for _ in 0..reader.varint()? {
             let flow = sink(T::decode(&mut reader)?);
             if flow.is_break() {

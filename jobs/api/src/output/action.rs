@@ -15,8 +15,10 @@ sealed! {
     Count,
     ReduceAll<F>,
     AggregateAll<C, A, Zero, Add>,
+    Foreach<C, F>,
     ForeachPartition<C, F>,
     SampleKeys,
+    Smallest,
 }
 
 /// The first records of a partition, as many as are wanted.
@@ -150,6 +152,42 @@ where
     }
 }
 
+/// Calls a function for each record.
+#[derive(Serialize, Deserialize)]
+#[serde(bound(serialize = "C: Serialize", deserialize = "C: DeserializeOwned"))]
+pub struct Foreach<C, F> {
+    /// Given to the function.
+    #[serde(with = "crate::serial::framed")]
+    pub captures: C,
+    /// The function.
+    pub f: Func<F>,
+}
+
+impl<C: Clone, F> Clone for Foreach<C, F> {
+    fn clone(&self) -> Self {
+        Self { captures: self.captures.clone(), f: self.f }
+    }
+}
+
+impl<'s, T, C, F> Output<'s, T> for Foreach<C, F>
+where
+    T: 's,
+    C: Serialize + DeserializeOwned + Clone + Send + Sync + 's,
+    F: Fn(&C, T) + Copy + Send + Sync + 's,
+{
+    fn run<Op>(&self, task: &Task<'s>, op: &Op, split: &Op::Split) -> Result<Produced>
+    where
+        Op: Operator<'s, Item = T>,
+    {
+        let f = self.f.get();
+        let _ = op.run(task, split, &mut |record| {
+            f(&self.captures, record);
+            MORE
+        })?;
+        Ok(Produced::Value(Vec::new()))
+    }
+}
+
 /// Calls a function once for each partition, with all its records.
 #[derive(Serialize, Deserialize)]
 #[serde(bound(serialize = "C: Serialize", deserialize = "C: DeserializeOwned"))]
@@ -221,6 +259,45 @@ impl<'s, K: Record<'s>, V: 's> Output<'s, (K, V)> for SampleKeys {
         })?;
         let mut value = Vec::new();
         (count, sample).encode(&mut value);
+        Ok(Produced::Value(value))
+    }
+}
+
+/// The least or the greatest records of a partition, in no order.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Smallest {
+    /// How many, at least 1.
+    pub count: u64,
+    /// Whether the greatest ones are wanted.
+    pub greatest: bool,
+}
+
+impl<'s, T: Record<'s> + Ord> Output<'s, T> for Smallest {
+    fn run<Op>(&self, task: &Task<'s>, op: &Op, split: &Op::Split) -> Result<Produced>
+    where
+        Op: Operator<'s, Item = T>,
+    {
+        let count = usize::try_from(self.count).unwrap_or(usize::MAX).max(1);
+        let order = |a: &T, b: &T| if self.greatest { b.cmp(a) } else { a.cmp(b) };
+        let mut kept: Vec<T> = Vec::new();
+        // Twice as many as are wanted are gathered before half of them go: one comparison a record and more.
+        let shrink = |kept: &mut Vec<T>| {
+            if kept.len() > count {
+                kept.select_nth_unstable_by(count - 1, order);
+                kept.truncate(count);
+            }
+        };
+        let full = count.saturating_mul(2).max(64);
+        let _ = op.run(task, split, &mut |record| {
+            kept.push(record);
+            if kept.len() >= full {
+                shrink(&mut kept);
+            }
+            MORE
+        })?;
+        shrink(&mut kept);
+        let mut value = Vec::new();
+        kept.encode(&mut value);
         Ok(Produced::Value(value))
     }
 }

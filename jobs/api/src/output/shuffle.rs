@@ -1,6 +1,8 @@
-//! Outputs that write a shuffle: combined by key, by key as they come, in turns, or by ranges of keys.
+//! Outputs that write a shuffle: combined by key, by key as they come, by a function of the job, in turns, or
+//! by ranges of keys.
 
 use crate::combine::Combine;
+use crate::func::Func;
 use crate::key::Key;
 use crate::operator::{MORE, Operator, sealed};
 use crate::output::Output;
@@ -10,9 +12,8 @@ use crate::task::{Produced, Task};
 use firesteel_common::{Payload, Result};
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
-use std::sync::Arc;
 
-sealed! { CombineWrite<C>, HashWrite, RoundRobinWrite, RangeWrite<K> }
+sealed! { CombineWrite<C>, HashWrite, FunctionWrite<F>, RoundRobinWrite, RangeWrite<K> }
 
 /// Encoded records for each reducer.
 struct Buffers {
@@ -103,6 +104,42 @@ impl<'s, K: Key<'s>, V: Record<'s>> Output<'s, (K, V)> for HashWrite {
     }
 }
 
+/// Writes each record to the reducer that a function names.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct FunctionWrite<F> {
+    /// How many reducers there are.
+    pub reducers: u32,
+    /// Gives the number of the reducer; beyond the last it starts again at the first.
+    pub f: Func<F>,
+}
+
+impl<F> Clone for FunctionWrite<F> {
+    fn clone(&self) -> Self {
+        Self { ..*self }
+    }
+}
+
+impl<'s, K, V, F> Output<'s, (K, V)> for FunctionWrite<F>
+where
+    K: Record<'s>,
+    V: Record<'s>,
+    F: Fn(&K) -> u32 + Copy + Send + Sync + 's,
+{
+    fn run<Op>(&self, task: &Task<'s>, op: &Op, split: &Op::Split) -> Result<Produced>
+    where
+        Op: Operator<'s, Item = (K, V)>,
+    {
+        let f = self.f.get();
+        let mut buffers = Buffers::new(self.reducers);
+        let _ = op.run(task, split, &mut |record: (K, V)| {
+            buffers.push(f(&record.0) % self.reducers, &record);
+            MORE
+        })?;
+        buffers.write::<(K, V)>(task)
+    }
+}
+
 /// Deals records out in turns. Where it begins depends on the partition alone, so a repeated task deals the
 /// same.
 #[derive(Clone, Serialize, Deserialize)]
@@ -147,21 +184,12 @@ impl<K> Clone for RangeWrite<K> {
     }
 }
 
-/// Shared bytes of a payload.
-struct PayloadBytes(Payload);
-
-impl AsRef<[u8]> for PayloadBytes {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 impl<'s, K: Record<'s> + Ord, V: Record<'s>> Output<'s, (K, V)> for RangeWrite<K> {
     fn run<Op>(&self, task: &Task<'s>, op: &Op, split: &Op::Split) -> Result<Produced>
     where
         Op: Operator<'s, Item = (K, V)>,
     {
-        let mut reader = Reader::new(task.hold(Arc::new(PayloadBytes(self.bounds.clone()))));
+        let mut reader = Reader::new(task.hold_payload(&self.bounds));
         let mut bounds = Vec::new();
         while !reader.is_empty() {
             bounds.push(K::decode(&mut reader)?);

@@ -1,7 +1,7 @@
 //! Many workers at one master: what their heartbeats cost it.
 //!
-//! The workers are sockets of this process: each proves the cluster's key, registers, and sends a heartbeat as
-//! often as the master wants it. They run nothing. What the master uses of one core is read from `/proc`.
+//! The workers are sockets of this process: each proves the cluster's key, registers, and sends a heartbeat
+//! as often as the master wants it. They run nothing. What the master uses of one core is read from `/proc`.
 
 use super::process;
 use crate::failed;

@@ -61,7 +61,8 @@ pub fn run(args: &QueueArgs) -> Result<()> {
     let times = sorted(submitted.iter().map(|(_, ms)| *ms).collect());
     let (p50, p99) = (percentile(&times, 50), percentile(&times, 99));
     println!(
-        "queue_submit apps={} connections={} seconds={seconds:.2} p50_ms={p50:.2} p99_ms={p99:.2} max_ms={:.2}",
+        "queue_submit apps={} connections={} seconds={seconds:.2} p50_ms={p50:.2} p99_ms={p99:.2} \
+         max_ms={:.2}",
         submitted.len(),
         args.connections,
         times.last().copied().unwrap_or(f64::NAN),

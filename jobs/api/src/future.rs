@@ -1,0 +1,164 @@
+//! Actions that are started and waited for later. No threads: the runtime works on, and what it has done
+//! waits in the driver's link until it is asked for.
+
+use crate::driver::{Driver, ResultStage};
+use crate::func::Func;
+use crate::operator::Operator;
+use crate::ops::narrow::Captures;
+use crate::output::Output;
+use crate::output::action::{Collect, Count, Foreach, ForeachPartition};
+use crate::rdd::Rdd;
+use crate::record::{Reader, Record};
+use firesteel_common::Result;
+use firesteel_common::id::JobId;
+use std::sync::Arc;
+
+/// A job that runs. Dropping it stops the job.
+pub struct FutureAction<A> {
+    running: Running,
+    finish: fn(Vec<Vec<u8>>) -> Result<A>,
+}
+
+struct Running {
+    driver: Arc<Driver>,
+    stage: ResultStage,
+    job: JobId,
+    ended: bool,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.driver.cancel(self.job, "its driver dropped it");
+        }
+    }
+}
+
+impl<A> FutureAction<A> {
+    /// Waits for the end of the job.
+    ///
+    /// # Errors
+    /// What the job failed with; `KILLED` if it was cancelled.
+    pub fn get(mut self) -> Result<A> {
+        let mut values = Vec::new();
+        let running = &mut self.running;
+        let gathered = running.driver.gather(running.job, &running.stage, |partition, value| {
+            values.push((partition, value.to_vec()));
+            Ok(())
+        });
+        running.ended = true;
+        gathered?;
+        values.sort_by_key(|(partition, _)| *partition);
+        (self.finish)(values.into_iter().map(|(_, value)| value).collect())
+    }
+
+    /// Asks the runtime to stop the job. [`FutureAction::get`] then fails, unless the job had ended before.
+    pub fn cancel(&self) {
+        self.running.driver.cancel(self.running.job, "cancelled by the application");
+    }
+}
+
+impl<'s, Op: Operator<'s>> Rdd<'s, Op> {
+    fn started<A, Out: Output<'s, Op::Item>>(
+        &self,
+        name: &str,
+        output: Out,
+        finish: fn(Vec<Vec<u8>>) -> Result<A>,
+    ) -> Result<FutureAction<A>> {
+        let (stage, spec) = self.driver.plan(name, &self.op, output)?;
+        let job = self.driver.start(name, &self.op, &stage, Some(spec), None)?;
+        let running = Running { driver: self.driver.clone(), stage, job, ended: false };
+        Ok(FutureAction { running, finish })
+    }
+
+    /// [`Rdd::count`], started now and waited for later. The dataset must live until then: what it alone
+    /// refers to is freed with it.
+    ///
+    /// # Errors
+    /// What the runtime refuses.
+    pub fn count_async(&self) -> Result<FutureAction<u64>> {
+        self.started("count", Count, |values| {
+            values.iter().map(|value| Reader::new(value).varint()).sum::<Result<u64>>()
+        })
+    }
+
+    /// [`Rdd::foreach`], started now and waited for later.
+    ///
+    /// # Errors
+    /// What the runtime refuses.
+    pub fn foreach_async<C, F>(&self, captures: C, f: F) -> Result<FutureAction<()>>
+    where
+        C: Captures<'s>,
+        F: Fn(&C, Op::Item) + Copy + Send + Sync + 's,
+    {
+        self.started("foreach", Foreach { captures, f: Func::new(f) }, |_| Ok(()))
+    }
+
+    /// [`Rdd::foreach_partition`], started now and waited for later.
+    ///
+    /// # Errors
+    /// What the runtime refuses.
+    pub fn foreach_partition_async<C, F>(&self, captures: C, f: F) -> Result<FutureAction<()>>
+    where
+        C: Captures<'s>,
+        F: Fn(&C, u32, Vec<Op::Item>) + Copy + Send + Sync + 's,
+    {
+        self.started("foreach_partition", ForeachPartition { captures, f: Func::new(f) }, |_| Ok(()))
+    }
+}
+
+impl<'s, T: Record<'s>, Op: Operator<'s, Item = T>> Rdd<'s, Op> {
+    /// [`Rdd::collect`], started now and waited for later. The dataset must live until then.
+    ///
+    /// # Errors
+    /// What the runtime refuses.
+    pub fn collect_async(&self) -> Result<FutureAction<Vec<T::Owned>>> {
+        self.started("collect", Collect { max: u64::MAX }, |values| {
+            let mut records = Vec::new();
+            for value in values {
+                records.append(&mut Vec::<T::Owned>::decode(&mut Reader::new(&value))?);
+            }
+            Ok(records)
+        })
+    }
+
+    /// The first `count` records, started now and waited for later. Unlike [`Rdd::take`] it looks at all
+    /// partitions, since nobody waits for it.
+    ///
+    /// # Errors
+    /// What the runtime refuses.
+    pub fn take_async(&self, count: usize) -> Result<FutureTake<T::Owned>> {
+        let max = count as u64;
+        let all = self.started("take", Collect { max }, |values| {
+            let mut records = Vec::new();
+            for value in values {
+                records.append(&mut Vec::<T::Owned>::decode(&mut Reader::new(&value))?);
+            }
+            Ok(records)
+        })?;
+        Ok(FutureTake { all, count })
+    }
+}
+
+/// See [`Rdd::take_async`].
+pub struct FutureTake<R> {
+    all: FutureAction<Vec<R>>,
+    count: usize,
+}
+
+impl<R> FutureTake<R> {
+    /// Waits for the end of the job.
+    ///
+    /// # Errors
+    /// As [`FutureAction::get`].
+    pub fn get(self) -> Result<Vec<R>> {
+        let mut records = self.all.get()?;
+        records.truncate(self.count);
+        Ok(records)
+    }
+
+    /// As [`FutureAction::cancel`].
+    pub fn cancel(&self) {
+        self.all.cancel();
+    }
+}
