@@ -15,10 +15,97 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+/// The most tasks of a stage.
+pub const TASKS_MAX: u64 = 1 << 20;
+/// The most shuffles that a stage reads.
+pub const INPUTS_MAX: usize = 1 << 14;
+
 /// The stages of an application attempt, by id. Append-only: a submitted stage never changes.
 #[derive(Clone, Debug, Default)]
 pub struct JobGraph {
     stages: BTreeMap<StageId, StageSpec>,
+    /// Of all stages together.
+    size: Size,
+}
+
+/// How much of the master's memory a graph takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Size {
+    stages: u64,
+    tasks: u64,
+    /// Segments that the tasks write: the index of each stays with the master until its stage is released.
+    segments: u64,
+    /// Ranges of segments that are named one by one.
+    reads: u64,
+    /// Payloads and names.
+    bytes: u64,
+}
+
+impl Size {
+    /// The most of each for the graph of one application.
+    const MAX: Size =
+        Size { stages: 1 << 17, tasks: 1 << 22, segments: 1 << 24, reads: 1 << 22, bytes: 256 << 20 };
+
+    fn of(stage: &StageSpec) -> Self {
+        let tasks = stage.tasks.len() as u64;
+        let reducers = match stage.kind {
+            StageKind::ShuffleMap { reducers } => u64::from(reducers),
+            StageKind::Result => 0,
+        };
+        let reads = stage.inputs.iter().map(|input| match &input.read {
+            ReadPattern::PerTask(reads) => reads.iter().map(|reads| reads.len() as u64).sum(),
+            ReadPattern::SameIndex | ReadPattern::Everything => 1,
+        });
+        let bytes = stage.tasks.iter().map(|task| {
+            let preferred = task.preferred.iter().map(|place| match place {
+                Place::Worker(_) => size_of::<Place>(),
+                Place::Host(name) => size_of::<Place>() + name.len(),
+            });
+            let cached = task.cached.len() * size_of::<CachedPartition>();
+            (task.payload.len() + preferred.sum::<usize>() + cached) as u64
+        });
+        Self {
+            stages: 1,
+            tasks,
+            segments: tasks.saturating_mul(reducers),
+            reads: reads.sum(),
+            bytes: bytes.sum::<u64>() + (stage.payload.len() + stage.name.len()) as u64,
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            stages: self.stages + other.stages,
+            tasks: self.tasks + other.tasks,
+            segments: self.segments.saturating_add(other.segments),
+            reads: self.reads + other.reads,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+
+    fn minus(self, other: Self) -> Self {
+        Self {
+            stages: self.stages.saturating_sub(other.stages),
+            tasks: self.tasks.saturating_sub(other.tasks),
+            segments: self.segments.saturating_sub(other.segments),
+            reads: self.reads.saturating_sub(other.reads),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
+    }
+
+    /// What is too much, and how much it may be.
+    fn excess(self) -> Option<(&'static str, u64, u64)> {
+        let max = Self::MAX;
+        [
+            ("stages", self.stages, max.stages),
+            ("tasks", self.tasks, max.tasks),
+            ("segments between its tasks (map partitions times reducers)", self.segments, max.segments),
+            ("ranges of segments", self.reads, max.reads),
+            ("bytes of payloads", self.bytes, max.bytes),
+        ]
+        .into_iter()
+        .find(|(_, found, max)| found > max)
+    }
 }
 
 impl JobGraph {
@@ -27,9 +114,11 @@ impl JobGraph {
     ///
     /// # Errors
     /// `GRAPH_INVALID` if a stage contradicts the one of its id, has no task, reads a stage that is not a
-    /// shuffle map stage submitted before it, or a read pattern that does not fit; nothing is added then.
+    /// shuffle map stage submitted before it, or a read pattern that does not fit; `TOO_LARGE` if the graph
+    /// would take more of the master's memory than one application may. Nothing is added then.
     pub fn extend(&mut self, stages: Vec<StageSpec>) -> Result<(), Error> {
         let mut added = BTreeMap::new();
+        let mut size = self.size;
         for stage in stages {
             if let Some(known) = self.stages.get(&stage.id).or_else(|| added.get(&stage.id)) {
                 if *known != stage {
@@ -38,9 +127,15 @@ impl JobGraph {
                 continue;
             }
             check(&stage, |id| added.get(&id).or_else(|| self.stages.get(&id)))?;
+            size = size.plus(Size::of(&stage));
+            if let Some((what, found, max)) = size.excess() {
+                let message = format!("with {} the graph has {found} {what}; {max} are allowed", stage.id);
+                return Err(Error::new(ErrorCode::TooLarge, message).with_help("use fewer partitions"));
+            }
             added.insert(stage.id, stage);
         }
         self.stages.append(&mut added);
+        self.size = size;
         Ok(())
     }
 
@@ -51,7 +146,11 @@ impl JobGraph {
 
     /// Forgets a stage (its handle was released, and nothing that runs reads it).
     pub fn remove(&mut self, id: StageId) -> Option<StageSpec> {
-        self.stages.remove(&id)
+        let removed = self.stages.remove(&id);
+        if let Some(stage) = &removed {
+            self.size = self.size.minus(Size::of(stage));
+        }
+        removed
     }
 
     /// All stages in the order of their ids.
@@ -65,8 +164,11 @@ fn invalid(stage: StageId, what: &str) -> Error {
 }
 
 fn check<'a>(stage: &StageSpec, find: impl Fn(StageId) -> Option<&'a StageSpec>) -> Result<(), Error> {
-    if stage.tasks.is_empty() || u32::try_from(stage.tasks.len()).is_err() {
-        return Err(invalid(stage.id, "needs between 1 and 4294967295 tasks"));
+    if stage.tasks.is_empty() || stage.tasks.len() as u64 > TASKS_MAX {
+        return Err(invalid(stage.id, &format!("needs between 1 and {TASKS_MAX} tasks")));
+    }
+    if stage.inputs.len() > INPUTS_MAX {
+        return Err(invalid(stage.id, &format!("reads more than {INPUTS_MAX} shuffles")));
     }
     if matches!(stage.kind, StageKind::ShuffleMap { reducers: 0 }) {
         return Err(invalid(stage.id, "writes for no reducer"));

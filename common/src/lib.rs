@@ -10,6 +10,8 @@
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
 
 pub mod block;
+#[cfg(feature = "cluster")]
+pub mod bounds;
 pub mod bytes;
 #[cfg(feature = "cluster")]
 pub mod config;

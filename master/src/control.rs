@@ -98,8 +98,9 @@ impl Control {
         let (open, close) = (Arc::clone(&gate), Arc::clone(&gate));
         let (actor, closed) = (self.actor.clone(), self.actor.clone());
         let shared = self.shared.clone();
-        let on_message = move |message: FromWorker| {
+        let on_message = move |mut message: FromWorker| {
             open.wait();
+            message.cut_texts();
             match note_output(&shared, message) {
                 Some(message) => feed(&actor, Fact::Event(Event::FromWorker { link, message })),
                 None => true,
@@ -124,8 +125,9 @@ impl Control {
         let (open, close) = (Arc::clone(&gate), Arc::clone(&gate));
         let (actor, closed) = (self.actor.clone(), self.actor.clone());
         let mut parts = Parts::default();
-        let on_message = move |message: FromDriver| {
+        let on_message = move |mut message: FromDriver| {
             open.wait();
+            message.cut_texts();
             match parts.gather(message) {
                 Ok(Some(message)) => feed(&actor, Fact::FromDriver(app, link, message)),
                 Ok(None) => true,

@@ -48,7 +48,12 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let temporary = path.with_extension("tmp");
     let mut file = create_private(&temporary)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    written.map_err(|cause| Error::io(format_args!("writing {}", temporary.display()), &cause))?;
+    written.map_err(|cause| {
+        // On a full disk it would take the room that others wait for.
+        std::fs::remove_file(&temporary).ok();
+        Error::io(format_args!("writing {}", temporary.display()), &cause)
+            .with_help("see whether there is room where the run directory lies")
+    })?;
     put_in_place(&temporary, path)
 }
 

@@ -85,6 +85,8 @@ pub(crate) struct Daemon {
     pub config: MasterConfig,
     /// Places for uploads.
     pub uploads: Semaphore,
+    /// Held by who tries whether the journal can be written.
+    pub probing: Semaphore,
 }
 
 impl Daemon {
@@ -98,7 +100,8 @@ impl Daemon {
         run_dir: PathBuf,
         config: MasterConfig,
     ) -> Self {
-        Self { shared, actor, secret, trust, master, run_dir, config, uploads: Semaphore::new(UPLOADS) }
+        let (uploads, probing) = (Semaphore::new(UPLOADS), Semaphore::new(1));
+        Self { shared, actor, secret, trust, master, run_dir, config, uploads, probing }
     }
 
     /// Makes a record durable. What follows from it happens in `then`, in the order of the records and

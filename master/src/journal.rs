@@ -6,6 +6,8 @@
 //! which id a submission gets, whether its idempotency key was used before, whether the plugin that it names
 //! is there and may go, and whether the name of a token is free.
 
+mod answers;
+mod health;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -55,6 +57,8 @@ pub(crate) enum Record {
     Token(StoredToken, Ack<()>),
     /// The token of this name counts no longer.
     TokenRevoked(String, Ack<()>),
+    /// Nothing; its answer says whether the journal can be written.
+    Probe(Ack<()>),
 }
 
 /// A submission as the daemon has checked it.
@@ -155,6 +159,17 @@ impl Journal {
         self.queue.try_send(record).map_err(|refused| match refused {
             TrySendError::Full(record) | TrySendError::Disconnected(record) => Box::new(record),
         })
+    }
+
+    /// What the last transaction said (the code of a failure), and whether that was just now. Otherwise a
+    /// [`Record::Probe`] tells.
+    pub(crate) fn health(&self) -> (Result<(), ErrorCode>, bool) {
+        self.store.health.last()
+    }
+
+    /// A probe was not answered in time.
+    pub(crate) fn note_silence(&self) {
+        self.store.health.note(Err(ErrorCode::TimedOut));
     }
 
     /// The result of an application, if it lies in the journal.

@@ -91,3 +91,22 @@ fn read_patterns_are_rectangles() {
     assert_eq!(per_task.ranges(1, 5, 9), [range(1..2, 3..5), range(4..6, 5..5)]);
     assert_eq!(per_task.ranges(7, 5, 9), []);
 }
+
+#[test]
+fn a_graph_that_would_fill_the_master_is_refused_and_what_is_released_makes_room() {
+    let wide = |id, tasks| stage(id, StageKind::ShuffleMap { reducers: 1 << 12 }, tasks, vec![]);
+    let mut graph = JobGraph::default();
+    graph.extend(vec![wide(0, 1 << 11), wide(1, 1 << 11)]).unwrap();
+    let error = graph.extend(vec![wide(2, 1)]).unwrap_err();
+    assert_eq!(error.code, ErrorCode::TooLarge);
+    assert!(error.message.contains("segments") && graph.get(StageId(2)).is_none(), "{error}");
+    graph.remove(StageId(0)).unwrap();
+    graph.extend(vec![wide(2, 1)]).unwrap();
+    let huge = stage(3, StageKind::ShuffleMap { reducers: u32::MAX }, 1 << 10, vec![]);
+    assert_eq!(graph.extend(vec![huge]).unwrap_err().code, ErrorCode::TooLarge);
+    let mut heavy = stage(4, StageKind::Result, 1, vec![]);
+    heavy.payload = Payload::from(vec![0; (256 << 20) + 1]);
+    assert_eq!(graph.extend(vec![heavy]).unwrap_err().code, ErrorCode::TooLarge);
+    let many = stage(5, StageKind::Result, (1 << 20) + 1, vec![]);
+    assert_eq!(graph.extend(vec![many]).unwrap_err().code, ErrorCode::GraphInvalid);
+}

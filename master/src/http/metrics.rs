@@ -24,6 +24,10 @@ pub(super) async fn get(daemon: Data<Daemon>) -> Result<HttpResponse, Failure> {
         "Requests and connections that were refused for lack of a token, a role, or a proof",
         daemon.shared.audit.refused_total(),
     );
+    let events = &daemon.shared.events;
+    page.counter("firesteel_events_lost_total", "Events that are not in their log", events.lost());
+    let help = "Lines of event logs that were passed over, since they are no events";
+    page.counter("firesteel_event_lines_passed_over_total", help, events.passed_over());
     Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(page.0))
 }
 

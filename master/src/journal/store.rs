@@ -9,7 +9,9 @@
 
 mod lookup;
 
-use super::{Ack, INLINE_RESULT_MAX, Outcome, Record, StoredOutcome, Submission, Submitted};
+use super::answers::{Applied, Deferred, defer, not_open, panicked, refuse, survive};
+use super::health::Health;
+use super::{INLINE_RESULT_MAX, Outcome, Record, StoredOutcome, Submission, Submitted};
 use crate::board::no_such_plugin;
 use crate::files::{create_private, replace_file, result_path};
 use crate::tokens::{StoredToken, name_taken};
@@ -20,6 +22,7 @@ use parking_lot::RwLock;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 /// The version of the tables below; a journal of another one is refused.
@@ -91,39 +94,52 @@ pub(super) struct Store {
     run_dir: PathBuf,
     /// `None` while a failed one could not be opened anew.
     database: RwLock<Option<Database>>,
+    pub(super) health: Health,
+    #[cfg(test)]
+    panics: std::sync::atomic::AtomicBool,
 }
-
-/// What is called when the transaction of a record is over.
-type Deferred = Box<dyn FnOnce(Result<(), Error>) + Send>;
-/// The outer error fails the whole transaction, the inner one only its record.
-type Applied<T> = Result<Result<T, Error>, redb::Error>;
 
 impl Store {
     pub(super) fn open(run_dir: &Path) -> Result<(Self, Recovered), Error> {
         let database = open_database(run_dir)?;
         let recovered = recover(&database)?;
         let database = RwLock::new(Some(database));
-        Ok((Self { run_dir: run_dir.to_owned(), database }, recovered))
+        Ok((
+            Self {
+                run_dir: run_dir.to_owned(),
+                database,
+                health: Health::default(),
+                #[cfg(test)]
+                panics: Default::default(),
+            },
+            recovered,
+        ))
     }
 
-    /// Makes a group of records durable and answers each.
+    /// Makes a group of records durable and answers each, whatever happens to the database meanwhile.
     pub(super) fn commit(&self, group: Vec<Record>) {
+        let mut group = VecDeque::from(group);
         let mut deferred = Vec::with_capacity(group.len());
-        let committed = match self.begin() {
-            Ok(txn) => self.commit_group(txn, group, &mut deferred),
-            Err(error) => {
-                // Nobody asks again for what was never answered.
-                deferred.extend(group.into_iter().map(refuse));
-                Err(error)
-            }
-        };
+        let committed =
+            survive(|| self.transact(&mut group, &mut deferred)).unwrap_or_else(|| Err(panicked()));
+        // Nobody asks again for what was never answered.
+        deferred.extend(group.into_iter().map(refuse));
         if let Err(error) = &committed {
             tracing::error!(%error, "the journal cannot be written");
-            *self.database.write() = None;
+            let failed = self.database.write().take();
+            survive(move || drop(failed));
         }
+        self.health.note(committed.as_ref().copied().map_err(|error| error.code));
         for answer in deferred {
-            answer(committed.clone());
+            survive(|| answer(committed.clone()));
         }
+    }
+
+    fn transact(&self, group: &mut VecDeque<Record>, deferred: &mut Vec<Deferred>) -> Result<(), Error> {
+        let txn = self.begin()?;
+        #[cfg(test)]
+        assert!(!self.panics.swap(false, std::sync::atomic::Ordering::Relaxed), "on purpose");
+        self.commit_group(txn, group, deferred)
     }
 
     /// Begins a transaction; opens the database again first if its last one failed.
@@ -139,13 +155,13 @@ impl Store {
     fn commit_group(
         &self,
         mut txn: WriteTransaction,
-        group: Vec<Record>,
+        group: &mut VecDeque<Record>,
         deferred: &mut Vec<Deferred>,
     ) -> Result<(), Error> {
         let failed = |cause| storage_error("writing the journal", cause);
         txn.set_quick_repair(true);
         let mut broken = None;
-        for record in group {
+        while let Some(record) = group.pop_front() {
             let applied = self.apply(&txn, record, deferred);
             broken = broken.or(applied.err());
         }
@@ -162,14 +178,15 @@ impl Store {
         deferred: &mut Vec<Deferred>,
     ) -> Result<(), redb::Error> {
         match record {
-            Record::Submit(submission, ack) => defer(ack, submit(txn, &submission), deferred),
-            Record::Plugin(info, ack) => defer(ack, plugin(txn, &info), deferred),
-            Record::PluginRemoved(hash, ack) => defer(ack, remove_plugin(txn, hash), deferred),
-            Record::Attempt(app, ack) => defer(ack, attempt(txn, app), deferred),
-            Record::Outcome(outcome, ack) => defer(ack, self.outcome(txn, &outcome), deferred),
-            Record::Kill(app, reason, ack) => defer(ack, kill(txn, app, &reason), deferred),
-            Record::Token(token, ack) => defer(ack, keep_token(txn, &token), deferred),
-            Record::TokenRevoked(name, ack) => defer(ack, forget_token(txn, &name), deferred),
+            Record::Submit(submission, ack) => defer(ack, || submit(txn, &submission), deferred),
+            Record::Plugin(info, ack) => defer(ack, || plugin(txn, &info), deferred),
+            Record::PluginRemoved(hash, ack) => defer(ack, || remove_plugin(txn, hash), deferred),
+            Record::Attempt(app, ack) => defer(ack, || attempt(txn, app), deferred),
+            Record::Outcome(outcome, ack) => defer(ack, || self.outcome(txn, &outcome), deferred),
+            Record::Kill(app, reason, ack) => defer(ack, || kill(txn, app, &reason), deferred),
+            Record::Token(token, ack) => defer(ack, || keep_token(txn, &token), deferred),
+            Record::TokenRevoked(name, ack) => defer(ack, || forget_token(txn, &name), deferred),
+            Record::Probe(ack) => defer(ack, || probe(txn), deferred),
         }
     }
 
@@ -321,32 +338,12 @@ fn forget_token(txn: &WriteTransaction, name: &str) -> Applied<()> {
     Ok(Ok(()))
 }
 
-/// Keeps the answer to a record until its transaction is over.
-fn defer<T: Send + 'static>(
-    ack: Ack<T>,
-    applied: Applied<T>,
-    deferred: &mut Vec<Deferred>,
-) -> Result<(), redb::Error> {
-    let (answer, broken) = match applied {
-        Ok(answer) => (answer, Ok(())),
-        Err(cause) => (Err(not_open()), Err(cause)),
-    };
-    deferred.push(Box::new(move |committed| ack(committed.and(answer))));
-    broken
-}
-
-/// The answer to a record that found no transaction: why there was none.
-fn refuse(record: Record) -> Deferred {
-    fn unwritten<T: 'static>(ack: Ack<T>) -> Deferred {
-        Box::new(move |committed| ack(committed.and(Err(not_open()))))
-    }
-    match record {
-        Record::Submit(_, ack) => unwritten(ack),
-        Record::Outcome(_, ack) => unwritten(ack),
-        Record::Plugin(_, ack) | Record::Attempt(_, ack) | Record::Kill(_, _, ack) => unwritten(ack),
-        Record::PluginRemoved(_, ack) => unwritten(ack),
-        Record::Token(_, ack) | Record::TokenRevoked(_, ack) => unwritten(ack),
-    }
+/// Writes something that nobody reads.
+fn probe(txn: &WriteTransaction) -> Applied<()> {
+    let mut meta = txn.open_table(META)?;
+    let count = meta.get("probes")?.map_or(0, |count| count.value());
+    meta.insert("probes", count.wrapping_add(1))?;
+    Ok(Ok(()))
 }
 
 fn open_database(run_dir: &Path) -> Result<Database, Error> {
@@ -459,10 +456,6 @@ fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
         .map_err(|cause| Error::new(ErrorCode::Codec, format!("reading a record of the journal: {cause}")))
 }
 
-fn not_open() -> Error {
-    Error::new(ErrorCode::Io, "the journal could not be opened again after a failed write")
-}
-
 fn storage_error(doing: impl std::fmt::Display, cause: redb::Error) -> Error {
     let error = match cause {
         redb::Error::Io(cause) => Error::io(doing, &cause),
@@ -487,5 +480,10 @@ impl Store {
     /// As after a failed transaction.
     pub(super) fn fail(&self) {
         *self.database.write() = None;
+    }
+
+    /// As if the next transaction met a fault of the database's own code.
+    pub(super) fn panic_next(&self) {
+        self.panics.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 }

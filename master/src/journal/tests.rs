@@ -183,3 +183,17 @@ fn every_record_is_answered_when_the_journal_cannot_be_opened_again() {
     write(&journal, |ack| Record::Attempt(second, ack)).unwrap();
     assert_eq!(submit(&journal, submission("b", None)).unwrap().app, AppId(2));
 }
+
+#[test]
+fn an_answer_that_panics_ends_neither_the_writer_nor_the_other_answers() {
+    let dir = run_dir();
+    let (journal, _) = Journal::open(dir.path()).unwrap();
+    journal.try_write(Record::Probe(Box::new(|written| drop(written.unwrap_err())))).unwrap();
+    assert_eq!(submit(&journal, submission("a", None)).unwrap().app, AppId(1));
+    assert_eq!(journal.health(), (Ok(()), true));
+    journal.store.panic_next();
+    assert_eq!(submit(&journal, submission("b", None)).unwrap_err().code, ErrorCode::Internal);
+    assert_eq!(journal.health(), (Err(ErrorCode::Internal), true));
+    assert_eq!(submit(&journal, submission("b", None)).unwrap().app, AppId(2));
+    assert_eq!(journal.health(), (Ok(()), true));
+}

@@ -4,6 +4,7 @@
 
 mod api;
 mod crowd;
+mod disk;
 mod elf;
 mod harness;
 mod http;
