@@ -253,7 +253,7 @@ pub struct WorkerInfo {
     pub sandbox: Sandbox,
 }
 
-/// `GET /applications/{app}/logs?from=N`: a piece of the output of its processes.
+/// `GET /applications/{app}/logs`: a piece of the output of its processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPiece {
     /// The offset to ask for next.
@@ -264,6 +264,15 @@ pub struct LogPiece {
     pub end: bool,
     /// The text.
     pub text: String,
+}
+
+/// An entry of `GET /applications/{app}/logs/sources`: a process that has printed something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSource {
+    /// Its name: `driver`, or `executor on worker-2`.
+    pub source: String,
+    /// How many bytes of it there were, with those that were dropped since.
+    pub bytes: u64,
 }
 
 /// The body of every answer with a status of 400 or more.

@@ -20,15 +20,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 /// Lines that may wait for the disk; then the master waits too, since an event is never left out.
 const QUEUE: usize = 65_536;
 /// Lines that are written together at most.
 const BATCH: usize = 4096;
-/// The most bytes of one answer (whole lines; one longer line is given whole).
-const ANSWER_MAX: usize = 8 * 1024 * 1024;
 /// Readers whose place is remembered.
 const CURSORS: usize = 1024;
+/// Logs that somebody waits for, before those that nobody waits for any more are looked for and left out.
+const WATCHED: usize = 1024;
 /// The longest line, in bytes.
 const LINE_MAX: usize = 1024 * 1024;
 /// Bytes of lines that wait for a disk that cannot be written.
@@ -54,7 +56,11 @@ pub(crate) struct EventLogs {
     /// Where the line lies that a reader will ask for next.
     cursors: Arc<Mutex<BTreeMap<(AppId, u64), u64>>>,
     counts: Arc<Counts>,
+    watched: Watched,
 }
+
+/// Told, by application, when there are further lines; made by the first who waits.
+type Watched = Arc<Mutex<BTreeMap<AppId, Arc<Notify>>>>;
 
 /// What could not be written or read.
 #[derive(Default)]
@@ -71,13 +77,14 @@ impl EventLogs {
     pub(crate) fn start(run_dir: &Path) -> Result<Self, Error> {
         let (jobs, queue) = bounded(QUEUE);
         let counts = Arc::<Counts>::default();
-        let mut files = Files::new(run_dir, counts.clone());
+        let watched = Watched::default();
+        let mut files = Files::new(run_dir, counts.clone(), watched.clone());
         let writer = std::thread::Builder::new()
             .name("event-logs".to_owned())
             .spawn(move || files.write_jobs(&queue))
             .map_err(|cause| Error::io("starting the thread of the event logs", &cause))?;
         let writer = Arc::new(Mutex::new(Some(writer)));
-        Ok(Self { run_dir: run_dir.to_owned(), jobs, writer, cursors: Arc::default(), counts })
+        Ok(Self { run_dir: run_dir.to_owned(), jobs, writer, cursors: Arc::default(), counts, watched })
     }
 
     /// Writes a line, some time soon.
@@ -97,12 +104,21 @@ impl EventLogs {
         self.counts.passed_over.load(Ordering::Relaxed)
     }
 
-    /// The lines of an application's log from the `from`-th on (counted from 0), as far as they fit an
-    /// answer. Blocks on the disk.
+    /// Ready when lines are written to an application's log from now on.
+    pub(crate) fn watch(&self, app: AppId) -> OwnedNotified {
+        let mut watched = self.watched.lock();
+        if watched.len() >= WATCHED {
+            watched.retain(|_, more| Arc::strong_count(more) > 1);
+        }
+        Arc::clone(watched.entry(app).or_default()).notified_owned()
+    }
+
+    /// The lines of an application's log from the `from`-th on (counted from 0), as many whole ones as have
+    /// about `max` bytes, and one that is longer. Blocks on the disk.
     ///
     /// # Errors
     /// `IO` if the file cannot be read.
-    pub(crate) fn read(&self, app: AppId, from: u64) -> Result<Vec<u8>, Error> {
+    pub(crate) fn read(&self, app: AppId, from: u64, max: usize) -> Result<Vec<u8>, Error> {
         self.flush();
         let path = events_path(&self.run_dir, app);
         let file = match File::open(&path) {
@@ -110,7 +126,7 @@ impl EventLogs {
             opened => opened,
         };
         let known = self.cursors.lock().remove(&(app, from));
-        let read = file.and_then(|file| read_lines(file, from, known, &self.counts.passed_over));
+        let read = file.and_then(|file| read_lines(file, from, known, max, &self.counts.passed_over));
         let (lines, next) =
             read.map_err(|cause| Error::io(format_args!("reading {}", path.display()), &cause))?;
         if let Some((line, offset)) = next {
@@ -152,6 +168,7 @@ fn read_lines(
     mut file: File,
     from: u64,
     known: Option<u64>,
+    max: usize,
     passed_over: &AtomicU64,
 ) -> std::io::Result<(Vec<u8>, Option<Place>)> {
     let mut offset = known.unwrap_or(0);
@@ -159,7 +176,7 @@ fn read_lines(
     let mut reader = BufReader::with_capacity(256 * 1024, file);
     let mut skip = if known.is_some() { 0 } else { from };
     let (mut lines, mut line, mut count) = (Vec::new(), Vec::new(), 0);
-    while lines.len() < ANSWER_MAX {
+    while lines.len() < max {
         let Some(read) = read_line(&mut reader, &mut line)? else { break };
         offset += read;
         if skip > 0 {
@@ -206,6 +223,7 @@ fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<O
 struct Files {
     run_dir: PathBuf,
     counts: Arc<Counts>,
+    watched: Watched,
     /// Whole lines that are not in their files yet.
     waiting: BTreeMap<AppId, Vec<u8>>,
     /// Since the last attempt at writing failed.
@@ -213,8 +231,8 @@ struct Files {
 }
 
 impl Files {
-    fn new(run_dir: &Path, counts: Arc<Counts>) -> Self {
-        Self { run_dir: run_dir.to_owned(), counts, waiting: BTreeMap::new(), stuck: false }
+    fn new(run_dir: &Path, counts: Arc<Counts>, watched: Watched) -> Self {
+        Self { run_dir: run_dir.to_owned(), counts, watched, waiting: BTreeMap::new(), stuck: false }
     }
 
     fn write_jobs(&mut self, jobs: &Receiver<Job>) {
@@ -276,6 +294,9 @@ impl Files {
                 self.waiting.insert(app, text);
                 return;
             }
+            if let Some(more) = self.watched.lock().remove(&app) {
+                more.notify_waiters();
+            }
         }
         self.stuck = false;
     }
@@ -334,7 +355,7 @@ mod tests {
         };
         (0..3).for_each(write);
         let stages = |from| {
-            let lines = logs.read(AppId(7), from).unwrap();
+            let lines = logs.read(AppId(7), from, 1 << 20).unwrap();
             let events = serde_json::Deserializer::from_slice(&lines).into_iter::<LoggedEvent>();
             events.map(|event| event.unwrap().at.0).collect::<Vec<_>>()
         };
@@ -348,7 +369,9 @@ mod tests {
         (4..8).for_each(write);
         assert_eq!(stages(6), [6, 7]);
         assert!(stages(u64::MAX).is_empty());
-        assert_eq!(logs.read(AppId(8), 0).unwrap(), b"");
+        let two = logs.read(AppId(7), 0, 100).unwrap();
+        assert_eq!(two.iter().filter(|byte| **byte == b'\n').count(), 2, "whole lines beyond the bound");
+        assert_eq!(logs.read(AppId(8), 0, 1 << 20).unwrap(), b"");
         logs.stop();
     }
     #[test]
@@ -363,7 +386,7 @@ mod tests {
         let logs = EventLogs::start(dir.path()).unwrap();
         let event = AppEvent::StageFinished { stage: StageId(3) };
         logs.write(LoggedEvent { at: Timestamp(5), app, event });
-        let lines = String::from_utf8(logs.read(app.app, 0).unwrap()).unwrap();
+        let lines = String::from_utf8(logs.read(app.app, 0, 1 << 20).unwrap()).unwrap();
         let lines: Vec<&str> = lines.lines().collect();
         assert_eq!((&lines[..4], lines.len()), (&["{}"; 4][..], 5), "{lines:?}");
         assert!(lines[4].contains("stage_finished"));
@@ -377,7 +400,7 @@ mod tests {
         let app = AppAttemptId { app: AppId(7), attempt: 1 };
         // There is no directory `events` yet.
         let counts = Arc::<Counts>::default();
-        let mut files = Files::new(dir.path(), counts.clone());
+        let mut files = Files::new(dir.path(), counts.clone(), Watched::default());
         let stage = |stage| {
             let event = AppEvent::StageFinished { stage: StageId(stage) };
             LoggedEvent { at: Timestamp(5), app, event }

@@ -7,15 +7,18 @@ mod applications;
 mod audit;
 mod auth;
 mod caller;
+mod events;
 mod failure;
 mod health;
 mod intake;
+mod logs;
 mod metrics;
 mod openapi;
 mod output;
 mod plugins;
 mod query;
 mod routes;
+mod streams;
 mod submit;
 mod tokens;
 mod ui;
@@ -39,6 +42,7 @@ use firesteel_net::{Key, Transport, Trust};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
+use streams::Streams;
 use tokio::sync::{Semaphore, oneshot};
 
 /// Where everything of ours lies.
@@ -87,6 +91,8 @@ pub(crate) struct Daemon {
     pub uploads: Semaphore,
     /// Held by who tries whether the journal can be written.
     pub probing: Semaphore,
+    /// Places for answers that go on.
+    pub streams: Streams,
 }
 
 impl Daemon {
@@ -101,7 +107,8 @@ impl Daemon {
         config: MasterConfig,
     ) -> Self {
         let (uploads, probing) = (Semaphore::new(UPLOADS), Semaphore::new(1));
-        Self { shared, actor, secret, trust, master, run_dir, config, uploads, probing }
+        let streams = Streams::default();
+        Self { shared, actor, secret, trust, master, run_dir, config, uploads, probing, streams }
     }
 
     /// Makes a record durable. What follows from it happens in `then`, in the order of the records and

@@ -3,7 +3,7 @@
 //! Link threads write, the daemon reads and waits. When a ring is full, its oldest bytes go; when all rings
 //! together are, the logs of the applications that ended first go. Nothing survives the master.
 
-use firesteel_common::http::LogPiece;
+use firesteel_common::http::{LogPiece, LogSource};
 use firesteel_common::id::AppId;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-/// The most bytes of one answer.
-const PIECE_MAX: usize = 1024 * 1024;
+/// Sources of one log that are told apart.
+const SOURCES_MAX: usize = 1024;
+/// What the sources beyond these are called.
+const OTHERS: &str = "others";
 /// All logs together have room for this many full ones.
 const FULL_LOGS: u64 = 64;
 /// How long output may still arrive after an outcome, when its driver's worker does not say that it exited.
@@ -39,10 +41,31 @@ struct Log {
     ring: VecDeque<u8>,
     /// The offset of the first byte in the ring.
     start: u64,
+    /// Whose bytes lie in the ring, in their order.
+    spans: VecDeque<Span>,
+    /// Who has printed something, and how many bytes in all.
+    sources: Vec<LogSource>,
     ended: Option<Instant>,
     driver_exited: bool,
     /// Made by the first who waits for more.
     more: Option<Arc<Notify>>,
+}
+
+/// Bytes of one source, up to an offset.
+#[derive(Clone, Copy)]
+struct Span {
+    end: u64,
+    source: usize,
+}
+
+/// What somebody wants of a log.
+pub(crate) struct Wanted<'a> {
+    /// Bytes from this offset on.
+    pub from: u64,
+    /// Only those of this source.
+    pub source: Option<&'a str>,
+    /// So many bytes at most.
+    pub max: usize,
 }
 
 /// A piece of a log, and what to wait on if it is empty.
@@ -72,7 +95,7 @@ impl Logs {
         }
         let Some(log) = inner.logs.get_mut(&app).filter(|log| !log.is_complete()) else { return };
         let before = log.ring.len() as u64;
-        log.ring.extend(bytes);
+        log.add(source, bytes);
         let excess = (log.ring.len() as u64).saturating_sub(self.log_bytes_max);
         log.drop_front(excess as usize);
         log.wake();
@@ -102,16 +125,22 @@ impl Logs {
         }
     }
 
+    /// Who has printed something, in the order of their first words.
+    pub(crate) fn sources(&self, app: AppId) -> Vec<LogSource> {
+        self.inner.lock().logs.get(&app).map(|log| log.sources.clone()).unwrap_or_default()
+    }
+
     /// The output from an offset on. `ended_before` says that the application has ended, for one whose log is
     /// gone or never was.
-    pub(crate) fn read(&self, app: AppId, from: u64, ended_before: bool) -> Watched {
+    pub(crate) fn read(&self, app: AppId, wanted: &Wanted<'_>, ended_before: bool) -> Watched {
+        let from = wanted.from;
         let mut inner = self.inner.lock();
         if ended_before && !inner.logs.contains_key(&app) {
             let piece = LogPiece { next: from, truncated: from == 0, end: true, text: String::new() };
             return Watched { piece, more: Arc::new(Notify::new()).notified_owned(), look_again: None };
         }
         let log = inner.logs.entry(app).or_default();
-        let piece = log.piece(from);
+        let piece = log.piece(wanted);
         let more = Arc::clone(log.more.get_or_insert_with(|| Arc::new(Notify::new()))).notified_owned();
         let look_again = log.ended.filter(|_| !piece.end).map(|ended| ended + LATE);
         Watched { piece, more, look_again }
@@ -133,9 +162,30 @@ impl Inner {
 }
 
 impl Log {
+    fn add(&mut self, source: &str, bytes: &[u8]) {
+        let known = self.sources.iter().position(|known| known.source == source);
+        let source = known.unwrap_or_else(|| {
+            let name = if self.sources.len() < SOURCES_MAX { source } else { OTHERS };
+            if self.sources.len() <= SOURCES_MAX {
+                self.sources.push(LogSource { source: name.to_owned(), bytes: 0 });
+            }
+            self.sources.len() - 1
+        });
+        self.sources[source].bytes += bytes.len() as u64;
+        self.ring.extend(bytes);
+        let end = self.start + self.ring.len() as u64;
+        match self.spans.back_mut() {
+            Some(last) if last.source == source => last.end = end,
+            _ => self.spans.push_back(Span { end, source }),
+        }
+    }
+
     fn drop_front(&mut self, excess: usize) {
         self.ring.drain(..excess);
         self.start += excess as u64;
+        while self.spans.front().is_some_and(|span| span.end <= self.start) {
+            self.spans.pop_front();
+        }
     }
 
     fn wake(&mut self) {
@@ -148,22 +198,51 @@ impl Log {
         self.ended.is_some_and(|ended| self.driver_exited || ended.elapsed() >= LATE)
     }
 
-    fn piece(&self, from: u64) -> LogPiece {
+    fn piece(&self, wanted: &Wanted<'_>) -> LogPiece {
         let complete = self.is_complete();
         let end = self.start + self.ring.len() as u64;
-        let at = from.clamp(self.start, end);
-        let skip = (at - self.start) as usize;
-        let mut bytes: Vec<u8> = self.ring.range(skip..).take(PIECE_MAX).copied().collect();
-        let is_last = at + bytes.len() as u64 == end;
-        if !(complete && is_last) {
-            bytes.truncate(bytes.len() - cut_character(&bytes));
+        let at = wanted.from.clamp(self.start, end);
+        let (mut bytes, mut next, ends_with_them) = self.take(at, end, wanted);
+        if !(complete && next == end) && ends_with_them {
+            let cut = cut_character(&bytes);
+            bytes.truncate(bytes.len() - cut);
+            next -= cut as u64;
         }
         LogPiece {
-            next: at + bytes.len() as u64,
-            truncated: from < self.start,
-            end: complete && is_last,
+            next,
+            truncated: wanted.from < self.start,
+            end: complete && next == end,
             text: String::from_utf8_lossy(&bytes).into_owned(),
         }
+    }
+
+    /// The bytes that are wanted between two offsets; up to where they were looked for; and whether the last
+    /// one of these is among them.
+    fn take(&self, mut at: u64, end: u64, wanted: &Wanted<'_>) -> (Vec<u8>, u64, bool) {
+        let range =
+            |from: u64, to: u64| self.ring.range((from - self.start) as usize..(to - self.start) as usize);
+        let Some(source) = wanted.source else {
+            let to = end.min(at + wanted.max as u64);
+            return (range(at, to).copied().collect(), to, true);
+        };
+        let Some(source) = self.sources.iter().position(|known| known.source == source) else {
+            return (Vec::new(), end, false);
+        };
+        let (mut bytes, mut ends_with_them) = (Vec::new(), false);
+        let first = self.spans.partition_point(|span| span.end <= at);
+        for span in self.spans.range(first..) {
+            let room = (wanted.max - bytes.len()) as u64;
+            if room == 0 {
+                break;
+            }
+            ends_with_them = span.source == source;
+            let to = if ends_with_them { span.end.min(at + room) } else { span.end };
+            if ends_with_them {
+                bytes.extend(range(at, to));
+            }
+            at = to;
+        }
+        (bytes, at, ends_with_them)
     }
 }
 
@@ -206,7 +285,35 @@ mod tests {
     const APP: AppId = AppId(1);
 
     fn read(logs: &Logs, from: u64) -> LogPiece {
-        logs.read(APP, from, false).piece
+        read_of(logs, from, None, 1000)
+    }
+
+    fn read_of(logs: &Logs, from: u64, source: Option<&str>, max: usize) -> LogPiece {
+        logs.read(APP, &Wanted { from, source, max }, false).piece
+    }
+
+    #[test]
+    fn a_source_is_read_by_itself() {
+        let logs = Logs::new(60);
+        let name = "executor on worker-2";
+        logs.write(APP, "driver", b"one\n[executor on worker-2] no\n", true);
+        logs.write(APP, name, b"x\n", true);
+        logs.write(APP, "driver", "é".as_bytes().split_at(1).0, true);
+        let piece = read_of(&logs, 0, Some("driver"), 1000);
+        assert_eq!((piece.text.as_str(), piece.next), ("one\n[executor on worker-2] no\n", 55));
+        logs.write(APP, "driver", "é".as_bytes().split_at(1).1, true);
+        assert_eq!(read_of(&logs, piece.next, Some("driver"), 1000).text, "é");
+        let piece = read_of(&logs, 0, Some(name), 4);
+        assert_eq!((piece.text.as_str(), piece.next), ("[exe", 34));
+        assert_eq!(read_of(&logs, piece.next, Some(name), 1000).text, "cutor on worker-2] x\n");
+        let none = read_of(&logs, 0, Some("executor on worker-3"), 1000);
+        assert_eq!((none.text.as_str(), none.next), ("", 57));
+        let source = |source: &str, bytes| LogSource { source: source.to_owned(), bytes };
+        assert_eq!(logs.sources(APP), [source("driver", 32), source(name, 25)]);
+        logs.write(APP, "driver", &[b'z'; 60], true);
+        assert_eq!(read_of(&logs, 0, Some("driver"), 1000).text, "z".repeat(60));
+        assert_eq!(read_of(&logs, 0, Some(name), 1000).text, "");
+        assert!(read_of(&logs, 0, Some(name), 1000).truncated);
     }
 
     #[test]
@@ -255,7 +362,7 @@ mod tests {
             logs.app_ended(AppId(app), false);
         }
         assert_eq!(logs.inner.lock().bytes, 10 * FULL_LOGS);
-        let gone = logs.read(AppId(0), 0, true).piece;
+        let gone = logs.read(AppId(0), &Wanted { from: 0, source: None, max: 1000 }, true).piece;
         assert!(gone.end && gone.truncated && gone.text.is_empty());
     }
 }

@@ -1,39 +1,24 @@
-//! What an application leaves: its result, its output, its event log.
+//! The result of an application, as bytes.
 
 use super::caller::Caller;
 use super::failure::Failure;
 use super::workers::stopping;
-use super::{Daemon, deadline, parse_id};
+use super::{Daemon, parse_id};
 use crate::board::no_such_app;
-use crate::events::reader_gone;
 use crate::files::result_path;
 use crate::journal::INLINE_RESULT_MAX;
 use actix_web::HttpResponse;
 use actix_web::body::SizedStream;
-use actix_web::web::{self, Bytes, Data, Json, Path, Query};
-use firesteel_common::http::{AppState, LogPiece};
+use actix_web::web::{self, Bytes, Data, Path};
+use firesteel_common::http::AppState;
 use firesteel_common::id::AppId;
 use firesteel_common::{Error, ErrorCode};
 use futures_util::stream::unfold;
-use serde::Deserialize;
-use std::time::Duration;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, sleep, timeout_at};
 
 /// Bytes of a result that are read at a time.
 const CHUNK: usize = 256 * 1024;
-/// How often a reader that waits for events looks again.
-const EVENTS_LOOK_AGAIN: Duration = Duration::from_millis(100);
-
-#[derive(Deserialize)]
-pub(super) struct From {
-    /// An offset in bytes (logs), or a number of lines (events).
-    #[serde(default)]
-    from: u64,
-    /// How long to wait if there is nothing, in milliseconds.
-    wait_ms: Option<u64>,
-}
 
 /// `GET /applications/{app}/result`: the bytes; 409 before the end, the application's own error after a
 /// failure.
@@ -88,47 +73,4 @@ async fn large_result(
             }
         }),
     ))
-}
-
-/// `GET /applications/{app}/logs?from=N&wait_ms=M`: the output from an offset on, or nothing after that time.
-pub(super) async fn logs(
-    daemon: Data<Daemon>,
-    caller: Caller,
-    app: Path<String>,
-    from: Query<From>,
-) -> Result<Json<LogPiece>, Failure> {
-    let app: AppId = parse_id(&app)?;
-    let deadline = deadline(from.wait_ms);
-    loop {
-        let status = daemon.shared.board.app(app).ok_or_else(|| no_such_app(app))?;
-        caller.must_own(&status.owner, "logs", app)?;
-        let watched = daemon.shared.logs.read(app, from.from, status.state.is_final());
-        let piece = watched.piece;
-        if !piece.text.is_empty() || piece.end || Instant::now() >= deadline {
-            return Ok(Json(piece));
-        }
-        let until = watched.look_again.map_or(deadline, |look| deadline.min(Instant::from_std(look)));
-        if timeout_at(until, watched.more).await.is_err() && until == deadline {
-            return Ok(Json(piece));
-        }
-    }
-}
-
-/// `GET /applications/{app}/events?from=N&wait_ms=M`: lines of the event log from the N-th on (from 0).
-pub(super) async fn events(
-    daemon: Data<Daemon>,
-    app: Path<String>,
-    from: Query<From>,
-) -> Result<HttpResponse, Failure> {
-    let app: AppId = parse_id(&app)?;
-    let deadline = deadline(from.wait_ms);
-    loop {
-        let status = daemon.shared.board.app(app).ok_or_else(|| no_such_app(app))?;
-        let (events, line) = (daemon.shared.events.clone(), from.from);
-        let lines = web::block(move || events.read(app, line)).await.map_err(|_| reader_gone())??;
-        if !lines.is_empty() || status.state.is_final() || Instant::now() >= deadline {
-            return Ok(HttpResponse::Ok().content_type("application/jsonl").body(lines));
-        }
-        sleep(EVENTS_LOOK_AGAIN.min(deadline.saturating_duration_since(Instant::now()))).await;
-    }
 }

@@ -6,7 +6,9 @@ use super::caller::source;
 use super::failure::Failure;
 #[cfg(test)]
 use super::openapi::{Content, schema};
-use super::{applications, audit, metrics, openapi, output, plugins, query, submit, tokens, ui, workers};
+use super::{
+    applications, audit, events, logs, metrics, openapi, output, plugins, query, submit, tokens, ui, workers,
+};
 use crate::audit::Audit;
 use crate::tokens::Principal;
 use actix_web::body::{BoxBody, MessageBody};
@@ -17,8 +19,8 @@ use actix_web::{HttpMessage, Route};
 use firesteel_common::http::Role;
 #[cfg(test)]
 use firesteel_common::http::{
-    AppProgress, AppStatus, Identity, LogPiece, LoginLink, PluginInfo, SubmitRequest, SubmitResponse,
-    TokenCreate, TokenCreated, TokenInfo, WorkerInfo,
+    AppProgress, AppStatus, Identity, LogPiece, LogSource, LoginLink, PluginInfo, SubmitRequest,
+    SubmitResponse, TokenCreate, TokenCreated, TokenInfo, WorkerInfo,
 };
 use firesteel_common::{Error, ErrorCode};
 
@@ -118,11 +120,15 @@ routes! {
         /// The result: the JSON of an entry point, or an Arrow stream. 409 before the end.
         get "/applications/{app}/result" Submit output::result, query (), takes [],
             200 ["application/octet-stream"];
-        /// A piece of what the application's processes have printed.
-        get "/applications/{app}/logs" Submit output::logs, query output::From, takes [], 200 [LogPiece];
-        /// Lines of the event log, one JSON object each.
-        get "/applications/{app}/events" Viewer output::events, query output::From, takes [],
-            200 ["application/jsonl"];
+        /// A piece of what the application's processes have printed; with `follow`, all of it as it comes.
+        get "/applications/{app}/logs" Submit logs::get, query logs::LogsQuery, takes [],
+            200 [LogPiece], 200 ["text/plain"];
+        /// The processes that have printed something.
+        get "/applications/{app}/logs/sources" Submit logs::sources, query (), takes [],
+            200 [Vec<LogSource>];
+        /// Lines of the event log, one JSON object each; with `follow`, as server-sent events as they come.
+        get "/applications/{app}/events" Viewer events::get, query events::EventsQuery, takes [],
+            200 ["application/jsonl"], 200 ["text/event-stream"], 204 [];
         /// The workers that are not lost.
         get "/workers" Viewer workers::list, query workers::Wanted, takes [], 200 [Vec<WorkerInfo>];
         /// Takes a worker out of service: it gets nothing new, and ends when its outputs are moved.

@@ -6,6 +6,7 @@ mod api;
 mod crowd;
 mod disk;
 mod elf;
+mod follow;
 mod harness;
 mod http;
 mod life;

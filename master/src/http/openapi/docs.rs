@@ -11,7 +11,8 @@ const SOURCES: &[&str] = &[
     include_str!("../../../../common/src/sandbox.rs"),
     include_str!("../applications.rs"),
     include_str!("../audit.rs"),
-    include_str!("../output.rs"),
+    include_str!("../events.rs"),
+    include_str!("../logs.rs"),
     include_str!("../plugins.rs"),
     include_str!("../workers.rs"),
 ];
