@@ -253,6 +253,31 @@ pub struct WorkerInfo {
     pub sandbox: Sandbox,
 }
 
+/// An entry of `GET /executors`: a process that runs an application's tasks on a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutorInfo {
+    /// Its application.
+    pub app: AppId,
+    /// The attempt at the application's driver that it works for.
+    pub attempt: u32,
+    /// Its worker.
+    pub worker: WorkerId,
+    /// The host name of its worker.
+    pub host: String,
+    /// Its process, as its worker's machine numbers it.
+    pub pid: u32,
+    /// Since when the master knows of it, in milliseconds since 1970.
+    pub started_ms: u64,
+    /// Task slots that it may use.
+    pub slots: u32,
+    /// Task attempts that were given to it and have not ended.
+    pub slots_used: u32,
+    /// Bytes of memory that it may use; 0 for no bound of its own.
+    pub memory: u64,
+    /// What keeps it apart from everything else.
+    pub sandbox: Sandbox,
+}
+
 /// `GET /applications/{app}/logs`: a piece of the output of its processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPiece {

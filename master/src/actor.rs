@@ -10,7 +10,7 @@ use crate::pending::{RecordId, Retry};
 use actix::{
     Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture,
 };
-use firesteel_common::http::{AppProgress, WorkerInfo};
+use firesteel_common::http::{AppProgress, ExecutorInfo, WorkerInfo};
 use firesteel_common::id::{AppAttemptId, AppId};
 use firesteel_common::protocol::driver::{FromDriver, ToDriver};
 use firesteel_common::protocol::worker::ToWorker;
@@ -83,6 +83,13 @@ pub(crate) struct Progress(pub AppId);
 
 impl Message for Progress {
     type Result = (Option<AppProgress>, Timestamp);
+}
+
+/// Asks for the executors: all, or those of one application.
+pub(crate) struct Executors(pub Option<AppId>);
+
+impl Message for Executors {
+    type Result = Vec<ExecutorInfo>;
 }
 
 /// Asks how many workers are connected.
@@ -204,6 +211,30 @@ impl Handler<Progress> for Master {
 
     fn handle(&mut self, Progress(app): Progress, _: &mut Self::Context) -> Self::Result {
         MessageResult((self.scheduler.progress(app), self.clock.now()))
+    }
+}
+
+impl Handler<Executors> for Master {
+    type Result = Vec<ExecutorInfo>;
+
+    fn handle(&mut self, Executors(wanted): Executors, _: &mut Self::Context) -> Self::Result {
+        let executors = self.world.executors().filter(|(app, ..)| wanted.is_none_or(|id| app.app == id));
+        let info = |(app, worker, pid, started_ms)| {
+            let view = self.scheduler.executor(app, worker)?;
+            Some(ExecutorInfo {
+                app: app.app,
+                attempt: app.attempt,
+                worker,
+                host: view.host,
+                pid,
+                started_ms,
+                slots: view.slots,
+                slots_used: view.running,
+                memory: view.memory,
+                sandbox: view.sandbox,
+            })
+        };
+        executors.filter_map(info).collect()
     }
 }
 

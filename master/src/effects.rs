@@ -17,7 +17,7 @@ use actix::Addr;
 use firesteel_common::http::DeployMode;
 use firesteel_common::id::{AppAttemptId, WorkerId};
 use firesteel_common::protocol::driver::{FromDriver, ToDriver};
-use firesteel_common::protocol::worker::ToWorker;
+use firesteel_common::protocol::worker::{ToMaster, ToWorker};
 use firesteel_net::link::{Link, SendFailed};
 use firesteel_scheduler::event::{Effect, Event, LinkId};
 use std::collections::{BTreeMap, VecDeque};
@@ -52,6 +52,8 @@ pub(crate) struct World {
     worker_links: BTreeMap<LinkId, Link<ToWorker>>,
     workers: BTreeMap<WorkerId, LinkId>,
     drivers: BTreeMap<AppAttemptId, (LinkId, Link<ToDriver>)>,
+    /// The executors that run, with their processes and since when they are known.
+    executors: BTreeMap<(AppAttemptId, WorkerId), (u32, u64)>,
     /// Records that found no room in the journal's queue; at most two for each application.
     backlog: VecDeque<Record>,
     /// The scheduler's records that are not durable yet.
@@ -67,6 +69,7 @@ impl World {
             worker_links: BTreeMap::new(),
             workers: BTreeMap::new(),
             drivers: BTreeMap::new(),
+            executors: BTreeMap::new(),
             backlog: VecDeque::new(),
             pending: PendingRecords::default(),
         }
@@ -91,9 +94,13 @@ impl World {
                 if let Some(link) = self.workers.remove(&worker) {
                     self.close_worker_link(link);
                 }
+                self.executors.retain(|(_, on), _| *on != worker);
                 self.shared.workers_changed.notify_waiters();
             }
             Effect::SendWorker { worker, message } => {
+                if let ToWorker::EndApp(app) = &message {
+                    self.executors.remove(&(*app, worker));
+                }
                 let link = self.workers.get(&worker).and_then(|link| self.worker_links.get(link));
                 if let Some(link) = link {
                     send_or_close(link, message);
@@ -141,6 +148,10 @@ impl World {
 
     fn remove_worker_link(&mut self, link: LinkId) {
         self.worker_links.remove(&link);
+        // It names them again when it comes back.
+        if let Some(worker) = self.worker_of(link) {
+            self.executors.retain(|(_, on), _| *on != worker);
+        }
         self.workers.retain(|_, bound| *bound != link);
         self.shared.workers_changed.notify_waiters();
     }
@@ -171,6 +182,32 @@ impl World {
             self.drivers.remove(&app);
         }
         current
+    }
+
+    fn worker_of(&self, link: LinkId) -> Option<WorkerId> {
+        self.workers.iter().find(|(_, bound)| **bound == link).map(|(worker, _)| *worker)
+    }
+
+    /// What a worker says of its executors.
+    fn note_executors(&mut self, link: LinkId, message: &ToMaster) {
+        match message {
+            ToMaster::ExecutorStarted { app, pid } => {
+                if let Some(worker) = self.worker_of(link).filter(|_| self.shared.board.runs(app.app)) {
+                    self.executors.entry((*app, worker)).or_insert((*pid, wall_ms())).0 = *pid;
+                }
+            }
+            ToMaster::ExecutorLost { app, .. } => {
+                if let Some(worker) = self.worker_of(link) {
+                    self.executors.remove(&(*app, worker));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The executors that run: of which application attempt, on which worker, which process, since when.
+    pub(crate) fn executors(&self) -> impl Iterator<Item = (AppAttemptId, WorkerId, u32, u64)> {
+        self.executors.iter().map(|((app, worker), (pid, since))| (*app, *worker, *pid, *since))
     }
 
     /// How many workers are connected.
@@ -237,6 +274,7 @@ impl World {
     /// Keeps links and pending records in step with what the scheduler is about to hear.
     pub(crate) fn note(&mut self, event: &Event) {
         match event {
+            Event::FromWorker { link, message } => self.note_executors(*link, &message.message),
             Event::WorkerLinkClosed(link) => self.remove_worker_link(*link),
             Event::OutcomeJournaled(app) => self.pending.written(RecordId::Outcome(*app)),
             Event::AttemptJournaled(app) => self.pending.written(RecordId::Attempt(*app)),

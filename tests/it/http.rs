@@ -4,8 +4,9 @@ use crate::text::{self, Counts};
 use crate::{machine, request, setup, stop, wordcount};
 use firesteel_common::error::{ErrorCode, Result};
 use firesteel_common::event::AppEvent;
-use firesteel_common::http::{AppState, AppStatus, PluginInfo};
+use firesteel_common::http::{AppState, AppStatus, ExecutorInfo, PluginInfo};
 use firesteel_tests::cluster::Cluster;
+use std::time::{Duration, Instant};
 
 fn code<T>(result: Result<T>) -> ErrorCode {
     result.err().expect("it must be refused").code
@@ -91,10 +92,22 @@ fn a_killed_application_frees_its_slots() {
     let cluster = Cluster::start(&setup()).unwrap();
     let plugin = cluster.upload(&wordcount()).unwrap().hash;
     let app = cluster.submit(&request(plugin, "empty_tasks", &[("count", "300000")])).unwrap().app;
+    let executor = || cluster.get_json::<Vec<ExecutorInfo>>("/executors").unwrap().pop();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let found = loop {
+        if let Some(found) = executor() {
+            break found;
+        }
+        assert!(Instant::now() < deadline, "no executor is shown");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let command = std::fs::read_to_string(format!("/proc/{}/cmdline", found.pid)).unwrap();
+    assert!(found.app == app && command.contains("executor"), "{found:?} {command}");
     cluster.post(&format!("/applications/{app}/kill"), &()).unwrap();
     let status = cluster.wait(app).unwrap();
     assert_eq!(status.state, AppState::Killed);
     let (_, result) = cluster.run(&request(plugin, "empty_tasks", &[("count", "4")])).unwrap();
+    assert_eq!(executor(), None);
     assert_eq!(String::from_utf8(result).unwrap().trim(), "0");
     let apps: Vec<AppStatus> = cluster.get_json("/applications").unwrap();
     assert_eq!(apps.len(), 2);

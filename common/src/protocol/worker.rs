@@ -234,6 +234,13 @@ pub enum ToMaster {
         /// Whether the worker stopped it because of other attempts than these.
         stopped: bool,
     },
+    /// An executor runs; said again whenever the master has answered a registration. Only for showing.
+    ExecutorStarted {
+        /// The application attempt.
+        app: AppAttemptId,
+        /// Its process, as the worker's machine numbers it.
+        pid: u32,
+    },
     /// A driver process ended (its outcome comes over its own link, or not at all).
     DriverExited {
         /// The application attempt.

@@ -51,7 +51,7 @@ use firesteel_common::config::SchedulerConfig;
 use firesteel_common::error::{Error, ErrorCode};
 use firesteel_common::id::{AppId, Epoch, JobId};
 use firesteel_common::time::Timestamp;
-pub use queries::{AppView, Counters, WorkerView};
+pub use queries::{AppView, Counters, ExecutorView, WorkerView};
 use std::collections::BTreeMap;
 
 /// A fault that the simulator plants in order to prove that it finds faults.

@@ -43,7 +43,10 @@ impl Scheduler {
         worker.last_seen = self.cluster.now;
         let worker = worker.id;
         match message {
-            ToMaster::Register(_) | ToMaster::Heartbeat | ToMaster::Output { .. } => {}
+            ToMaster::Register(_)
+            | ToMaster::Heartbeat
+            | ToMaster::Output { .. }
+            | ToMaster::ExecutorStarted { .. } => {}
             ToMaster::TasksFinished(reports) => {
                 for report in reports {
                     match self.run_of(report.task.app) {

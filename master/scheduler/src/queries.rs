@@ -44,6 +44,21 @@ pub struct WorkerView {
     pub draining: bool,
 }
 
+/// What an executor may use and uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutorView {
+    /// The host name of its worker.
+    pub host: String,
+    /// Task slots that it may use.
+    pub slots: u32,
+    /// Attempts that were given to it and have not ended.
+    pub running: u32,
+    /// Bytes of memory that it may use; 0 for no bound of its own.
+    pub memory: u64,
+    /// What keeps it apart from everything else.
+    pub sandbox: Sandbox,
+}
+
 /// What the scheduler has counted since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -113,6 +128,20 @@ impl Scheduler {
             draining: worker.drain.is_some(),
         };
         self.cluster.workers.iter().map(view).collect()
+    }
+
+    /// What the executor of an application attempt on a worker may use and uses; `None` if either is unknown.
+    pub fn executor(&self, app: AppAttemptId, worker: WorkerId) -> Option<ExecutorView> {
+        let run = &self.apps.get(&app.app).filter(|known| known.run.app == app)?.run;
+        let worker = self.cluster.workers.get(worker)?;
+        let limits = run.options.executor;
+        Some(ExecutorView {
+            host: worker.host_name.clone(),
+            slots: if limits.cores == 0 { worker.slots } else { limits.cores.min(worker.slots) },
+            running: worker.running.iter().filter(|task| task.app == app).count() as u32,
+            memory: limits.memory,
+            sandbox: worker.sandbox.clone(),
+        })
     }
 
     /// The address of a worker's data server, `host:port`.

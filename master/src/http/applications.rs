@@ -4,14 +4,14 @@ use super::caller::Caller;
 use super::failure::Failure;
 use super::workers::stopping;
 use super::{Daemon, deadline, parse_id};
-use crate::actor::{Fact, Progress};
+use crate::actor::{Executors, Fact, Progress};
 use crate::board::no_such_app;
 use crate::clock::wall_ms;
 use crate::journal::Record;
 use actix_web::web::{self, Data, Json, Path, Query};
 use actix_web::{HttpResponse, Responder};
 use firesteel_common::error::nearest;
-use firesteel_common::http::{AppProgress, AppState, AppStatus, SubmitRequest};
+use firesteel_common::http::{AppProgress, AppState, AppStatus, ExecutorInfo, SubmitRequest};
 use firesteel_common::id::AppId;
 use firesteel_common::{Error, ErrorCode};
 use firesteel_scheduler::event::Event;
@@ -124,6 +124,21 @@ pub(super) async fn progress(daemon: Data<Daemon>, app: Path<String>) -> Result<
     daemon.shared.board.app(app).ok_or_else(|| no_such_app(app))?;
     let (progress, at) = daemon.actor.send(Progress(app)).await.map_err(|_| stopping())?;
     Ok(Json(AppProgress { now_ms: wall_ms(), at, ..progress.unwrap_or_default() }))
+}
+
+/// `GET /executors`: every process that runs tasks.
+pub(super) async fn all_executors(daemon: Data<Daemon>) -> Result<Json<Vec<ExecutorInfo>>, Failure> {
+    Ok(Json(daemon.actor.send(Executors(None)).await.map_err(|_| stopping())?))
+}
+
+/// `GET /applications/{app}/executors`: those of one application.
+pub(super) async fn executors(
+    daemon: Data<Daemon>,
+    app: Path<String>,
+) -> Result<Json<Vec<ExecutorInfo>>, Failure> {
+    let app: AppId = parse_id(&app)?;
+    daemon.shared.board.app(app).ok_or_else(|| no_such_app(app))?;
+    Ok(Json(daemon.actor.send(Executors(Some(app))).await.map_err(|_| stopping())?))
 }
 
 /// `GET /applications/{app}/submission`: what was submitted.

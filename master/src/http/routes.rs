@@ -19,8 +19,8 @@ use actix_web::{HttpMessage, Route};
 use firesteel_common::http::Role;
 #[cfg(test)]
 use firesteel_common::http::{
-    AppProgress, AppStatus, Identity, LogPiece, LogSource, LoginLink, PluginInfo, SubmitRequest,
-    SubmitResponse, TokenCreate, TokenCreated, TokenInfo, WorkerInfo,
+    AppProgress, AppStatus, ExecutorInfo, Identity, LogPiece, LogSource, LoginLink, PluginInfo,
+    SubmitRequest, SubmitResponse, TokenCreate, TokenCreated, TokenInfo, WorkerInfo,
 };
 use firesteel_common::{Error, ErrorCode};
 
@@ -117,6 +117,9 @@ routes! {
         /// How far the stages of the running driver attempt are; none after the end.
         get "/applications/{app}/progress" Viewer applications::progress, query (), takes [],
             200 [AppProgress];
+        /// The processes that run tasks of an application, with the sandbox that is in force for them.
+        get "/applications/{app}/executors" Viewer applications::executors, query (), takes [],
+            200 [Vec<ExecutorInfo>];
         /// The result: the JSON of an entry point, or an Arrow stream. 409 before the end.
         get "/applications/{app}/result" Submit output::result, query (), takes [],
             200 ["application/octet-stream"];
@@ -129,6 +132,8 @@ routes! {
         /// Lines of the event log, one JSON object each; with `follow`, as server-sent events as they come.
         get "/applications/{app}/events" Viewer events::get, query events::EventsQuery, takes [],
             200 ["application/jsonl"], 200 ["text/event-stream"], 204 [];
+        /// The processes that run tasks of any application, with the sandbox that is in force for them.
+        get "/executors" Viewer applications::all_executors, query (), takes [], 200 [Vec<ExecutorInfo>];
         /// The workers that are not lost.
         get "/workers" Viewer workers::list, query workers::Wanted, takes [], 200 [Vec<WorkerInfo>];
         /// Takes a worker out of service: it gets nothing new, and ends when its outputs are moved.

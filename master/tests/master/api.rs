@@ -5,8 +5,10 @@ use crate::elf::plugin;
 use crate::harness::{Master, error};
 use crate::worker::{Driver, Worker};
 use firesteel_common::error::ErrorCode;
-use firesteel_common::http::{AppProgress, AppStatus, SubmitRequest};
+use firesteel_common::http::{AppProgress, AppStatus, ExecutorInfo, SubmitRequest};
+use firesteel_common::protocol::worker::ToMaster;
 use serde_json::json;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_list_is_filtered_and_counted() {
@@ -58,6 +60,40 @@ fn a_parameter_that_a_route_does_not_have_is_refused_by_every_route() {
         let path = path.replace("{app}", "app-1").replace("{name}", "x").replace("{worker}", "1");
         let answer = master.ask(&method, &format!("{path}?no_such=1"), "");
         assert!(answer.0 == 400 && answer.1.contains("no_such"), "{method} {path}: {answer:?}");
+    }
+}
+
+#[test]
+fn executors_are_shown_while_they_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let master = Master::start(dir.path());
+    let conf = json!({"spark.executor.memory": "1g", "spark.executor.cores": "1"});
+    master.submit(&json!({"sql": "SELECT 1", "conf": conf}));
+    let worker = Worker::register(&master, Vec::new());
+    let app = worker.driver().app;
+    let driver = Driver::attach(&master, app);
+    worker.say(ToMaster::ExecutorStarted { app, pid: 4711 });
+    let executors = || master.get::<Vec<ExecutorInfo>>("/executors");
+    wait_until(|| executors().len() == 1);
+    let found = executors().remove(0);
+    assert_eq!((found.app, found.attempt, found.worker), (app.app, 1, worker.id));
+    assert_eq!((found.pid, found.slots, found.memory, found.host.as_str()), (4711, 1, 1 << 30, "here"));
+    assert_eq!(master.get::<Vec<ExecutorInfo>>("/applications/1/executors"), [found]);
+    let reason = "signal 9".to_owned();
+    worker.say(ToMaster::ExecutorLost { app, reason, tasks: Vec::new(), stopped: false });
+    wait_until(|| executors().is_empty());
+    worker.say(ToMaster::ExecutorStarted { app, pid: 4712 });
+    wait_until(|| executors().iter().any(|executor| executor.pid == 4712));
+    driver.finish(Ok(b"1"));
+    wait_until(|| executors().is_empty());
+}
+
+/// Waits for something that the master comes to know.
+fn wait_until(mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Unanswered {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct App {
     pub(crate) executor: Executor,
+    /// The process of the executor; 0 if there is none.
+    pub(crate) pid: u32,
     /// What the executor may use.
     pub(crate) limits: Limits,
     /// The plugin that the executor has loaded.

@@ -92,6 +92,7 @@ impl WorkerCore {
             WorkerEvent::FromMaster(message) => self.hear_master(now, message, out),
             WorkerEvent::PluginReady { plugin, path } => self.plugin_ready(plugin, path, out),
             WorkerEvent::FromExecutor { app, message } => self.hear_executor(app, message, out),
+            WorkerEvent::ExecutorStarted { app, pid } => self.executor_started(app, pid, out),
             WorkerEvent::ExecutorExited { app, reason } => self.executor_exited(app, reason, out),
             WorkerEvent::DriverExited { app, reason } => self.driver_exited(app, reason, out),
             WorkerEvent::Output { app, source, bytes } => self.output(app, source, bytes, out),

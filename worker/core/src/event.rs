@@ -33,6 +33,13 @@ pub enum WorkerEvent {
         /// What.
         message: FromExecutor,
     },
+    /// An executor process runs.
+    ExecutorStarted {
+        /// Whose.
+        app: AppAttemptId,
+        /// Its number on this machine.
+        pid: u32,
+    },
     /// An executor process ended; its last messages were delivered before.
     ExecutorExited {
         /// Whose.

@@ -69,6 +69,25 @@ impl WorkerCore {
         out.push(WorkerEffect::StartExecutor(setup));
     }
 
+    /// The process of an executor runs.
+    pub(crate) fn executor_started(&mut self, id: AppAttemptId, pid: u32, out: &mut Vec<WorkerEffect>) {
+        let Some(app) = self.apps.get_mut(&id) else { return };
+        if matches!(app.executor, Executor::Starting | Executor::Ready) {
+            app.pid = pid;
+            if self.link.registered {
+                self.say(ToMaster::ExecutorStarted { app: id, pid }, out);
+            }
+        }
+    }
+
+    /// Says which executors run.
+    pub(crate) fn name_executors(&mut self, out: &mut Vec<WorkerEffect>) {
+        let running = self.apps.iter().filter(|(_, app)| app.pid > 0).map(|(id, app)| (*id, app.pid));
+        for (app, pid) in running.collect::<Vec<_>>() {
+            self.say(ToMaster::ExecutorStarted { app, pid }, out);
+        }
+    }
+
     /// Starts the executors that wait for a plugin, or fails what is queued for them.
     pub(crate) fn executors_got_plugin(
         &mut self,
@@ -169,6 +188,7 @@ impl WorkerCore {
             return;
         }
         app.executor = Executor::Absent;
+        app.pid = 0;
         app.plugin = None;
         app.told_stages.clear();
         app.told_inputs.clear();

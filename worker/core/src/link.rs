@@ -101,6 +101,7 @@ impl WorkerCore {
         for message in std::mem::take(&mut self.link.kept) {
             self.say(message, out);
         }
+        self.name_executors(out);
         self.repeat_fetch_failures(out);
         self.drain_again(out);
     }

@@ -222,6 +222,7 @@ fn said(message: &ToMaster) -> String {
         ToMaster::ExecutorLost { tasks, stopped, .. } => {
             format!("executor lost [{}]{}", list(tasks), if *stopped { " stopped" } else { "" })
         }
+        ToMaster::ExecutorStarted { pid, .. } => format!("executor is process {pid}"),
         ToMaster::DriverExited { reason, .. } => format!("driver exited: {reason}"),
         ToMaster::Output { source, bytes, .. } => format!("output of {source}, {}", bytes.len()),
     }

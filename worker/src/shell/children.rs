@@ -11,6 +11,7 @@ use crossbeam::channel::{Sender, bounded};
 use firesteel_common::id::AppAttemptId;
 use firesteel_common::sandbox::memory_exceeded;
 use firesteel_common::{Error, ErrorCode, Result};
+use firesteel_core::WorkerEvent;
 use parking_lot::{Condvar, Mutex};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::os::fd::OwnedFd;
@@ -233,6 +234,10 @@ impl Starter {
         match started {
             Ok((child, tail)) => {
                 process.started(Pid::from_child(&child));
+                if role == "executor" {
+                    // Before its end can be told.
+                    self.events.event(WorkerEvent::ExecutorStarted { app, pid: child.id() });
+                }
                 if process.bounds.lock().memory > 0 {
                     self.watched.lock().push(Arc::downgrade(&process));
                 }
