@@ -4,6 +4,7 @@
 //! thing.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod browser;
 mod commands;
 mod faults;
 mod http;

@@ -1,184 +1,48 @@
-//! The pages in a real browser, headless Chromium, driven over its debugging protocol: from the overview to
-//! the output of a straggling task, with names made of markup everywhere. Without a Chromium on the machine
-//! this is said and left out.
+//! The pages in a real browser: from the overview to the output of a straggling task, with names made of
+//! markup everywhere; what an administrator changes there; what others do not see. Without a Chromium on the
+//! machine this is said and left out.
 
-use crate::{machine, request, setup, stop, wordcount};
-use firesteel_common::http::SubmitRequest;
+use crate::browser::Browser;
+use crate::{machine, request, setup, stop, until, wordcount};
+use firesteel_common::event::{AppEvent, LoggedEvent};
+use firesteel_common::http::{AppProgress, SubmitRequest};
 use firesteel_tests::cluster::Cluster;
 use firesteel_tests::fault::Token;
-use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use serde_json::json;
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const MARKUP: &str = "\"><svg onload=document.title='broken'><script>document.title='broken'</script>";
+/// How long a task has been running before anybody looks at it, on the master's clock.
+const LATE_MICROS: u64 = 2_000_000;
 
-/// A page of a browser, and the browser's end.
-struct Browser {
-    process: Child,
-    socket: TcpStream,
-    next: u64,
-    session: Value,
-    /// What went wrong on the page: exceptions, refused loads, console errors, dialogs.
-    trouble: Vec<String>,
-    _profile: tempfile::TempDir,
+fn browser() -> Option<Browser> {
+    let browser = Browser::start();
+    if browser.is_none() {
+        eprintln!("no chromium on this machine: the pages are not looked at");
+    }
+    browser
 }
 
-impl Drop for Browser {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
+/// Opens the pages as the holder of the cluster's token, or of another one.
+fn log_in(browser: &mut Browser, cluster: &Cluster, token: Option<&str>) {
+    let mut command = cluster.firesteel(&["ui"]).unwrap();
+    if let Some(token) = token {
+        command.env("FIRESTEEL_TOKEN", token);
     }
+    let link = command.output().unwrap();
+    assert!(link.status.success(), "{}", String::from_utf8_lossy(&link.stderr));
+    browser.open(&String::from_utf8(link.stdout).unwrap());
 }
 
-impl Browser {
-    /// Starts one; `None` if there is none on this machine.
-    fn start() -> Option<Self> {
-        let profile = tempfile::tempdir().unwrap();
-        let mut process = Command::new("chromium")
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-            .args(["--remote-debugging-port=0", "about:blank"])
-            .arg(format!("--user-data-dir={}", profile.path().display()))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .ok()?;
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let url = lines.find_map(|line| Some(line.split_once("ws://")?.1.trim().to_owned())).unwrap();
-        // Whatever else it says is read, so that it never waits.
-        std::thread::spawn(move || lines.for_each(drop));
-        let (address, path) = url.split_once('/').unwrap();
-        let mut socket = TcpStream::connect(address).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let hello = format!(
-            "GET /{path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        );
-        socket.write_all(hello.as_bytes()).unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            socket.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
-        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
-        let (session, trouble) = (Value::Null, Vec::new());
-        let mut browser = Self { process, socket, next: 0, session, trouble, _profile: profile };
-        let targets = browser.call("Target.getTargets", json!({}));
-        let targets = targets["targetInfos"].as_array().unwrap();
-        let page = targets.iter().find(|target| target["type"] == "page").unwrap()["targetId"].clone();
-        let attached = browser.call("Target.attachToTarget", json!({"targetId": page, "flatten": true}));
-        browser.session = attached["sessionId"].clone();
-        for domain in ["Page", "Runtime", "Log"] {
-            browser.call(&format!("{domain}.enable"), json!({}));
-        }
-        Some(browser)
-    }
-
-    /// Calls a method of the protocol and waits for its answer.
-    fn call(&mut self, method: &str, params: Value) -> Value {
-        self.next += 1;
-        let mut message = json!({"id": self.next, "method": method, "params": params});
-        if !self.session.is_null() {
-            message["sessionId"] = self.session.clone();
-        }
-        send(&mut self.socket, &message.to_string());
-        loop {
-            let heard: Value = serde_json::from_str(&receive(&mut self.socket)).unwrap();
-            if heard["id"] == self.next {
-                assert!(heard["error"].is_null(), "{method}: {heard}");
-                return heard["result"].clone();
-            }
-            let is_trouble = match heard["method"].as_str().unwrap_or_default() {
-                "Runtime.exceptionThrown" | "Page.javascriptDialogOpening" => true,
-                "Log.entryAdded" => heard["params"]["entry"]["level"] == "error",
-                "Runtime.consoleAPICalled" => heard["params"]["type"] == "error",
-                _ => false,
-            };
-            if is_trouble {
-                self.trouble.push(heard.to_string());
-            }
-        }
-    }
-
-    fn evaluate(&mut self, script: &str) -> Value {
-        let params = json!({"expression": script, "returnByValue": true, "awaitPromise": true});
-        self.call("Runtime.evaluate", params)["result"]["value"].clone()
-    }
-
-    /// Waits until a script gives true.
-    fn until(&mut self, script: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.evaluate(script) != Value::Bool(true) {
-            let text = self.evaluate("document.body.innerText");
-            assert!(Instant::now() < deadline, "never: {script}\n{text}\n{:?}", self.trouble);
-        }
-    }
-
-    /// Waits for an element whose text begins so, and clicks on it.
-    fn click(&mut self, selector: &str, text: &str) {
-        let (selector, text) = (json!(selector), json!(text));
-        let found =
-            format!("[...document.querySelectorAll({selector})].find(n => n.textContent.startsWith({text}))");
-        self.until(&format!("Boolean({found})"));
-        self.evaluate(&format!("{found}.click()"));
-    }
-}
-
-/// Sends a text as one frame (RFC 6455, section 5.2), masked with zeros.
-fn send(socket: &mut TcpStream, text: &str) {
-    let mut frame = vec![0x81];
-    match text.len() {
-        short @ 0..=125 => frame.push(0x80 | short as u8),
-        long => {
-            frame.push(0x80 | 127);
-            frame.extend((long as u64).to_be_bytes());
-        }
-    }
-    frame.extend([0; 4]);
-    frame.extend(text.as_bytes());
-    socket.write_all(&frame).unwrap();
-}
-
-/// The text of the next message, which may come in several frames.
-fn receive(socket: &mut TcpStream) -> String {
-    let mut text = Vec::new();
-    loop {
-        let mut head = [0; 2];
-        socket.read_exact(&mut head).unwrap();
-        let length = match head[1] & 0x7f {
-            126 => {
-                let mut bytes = [0; 2];
-                socket.read_exact(&mut bytes).unwrap();
-                usize::from(u16::from_be_bytes(bytes))
-            }
-            127 => {
-                let mut bytes = [0; 8];
-                socket.read_exact(&mut bytes).unwrap();
-                usize::try_from(u64::from_be_bytes(bytes)).unwrap()
-            }
-            short => usize::from(short),
-        };
-        let at = text.len();
-        text.resize(at + length, 0);
-        socket.read_exact(&mut text[at..]).unwrap();
-        if head[0] & 0x80 != 0 {
-            return String::from_utf8(text).unwrap();
-        }
-    }
+/// Goes to a page by the links at the top.
+fn page(browser: &mut Browser, name: &str) {
+    browser.click("nav a", name);
+    browser.until(&format!("document.querySelector('h1')?.textContent === '{name}'"));
 }
 
 #[test]
 fn from_the_overview_to_the_output_of_a_straggler() {
     let _machine = machine();
-    let Some(mut browser) = Browser::start() else {
-        eprintln!("no chromium on this machine: the pages are not looked at");
-        return;
-    };
+    let Some(mut browser) = browser() else { return };
     let dir = tempfile::tempdir().unwrap();
     let cluster = Cluster::start(&setup().set("faults.dir", dir.path().display())).unwrap();
     let straggler = Token::plant(dir.path(), "executor.task_start", 1, None, "hang").unwrap();
@@ -192,29 +56,108 @@ fn from_the_overview_to_the_output_of_a_straggler() {
     };
     let app = cluster.submit(&hostile).unwrap().app;
     let failed = request(plugin, "wordcount", &[("input", &format!("/{MARKUP}"))]);
-    cluster.submit(&failed).unwrap();
+    let failed = cluster.submit(&failed).unwrap().app;
+    let started = until(|| {
+        let log = cluster.get(&format!("/applications/{app}/events")).ok().filter(|_| straggler.fired())?;
+        let mut log = log.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+        log.find_map(|line: LoggedEvent| match line.event {
+            AppEvent::TaskStarted { .. } => Some(line.at.0),
+            _ => None,
+        })
+    });
+    let progress = format!("/applications/{app}/progress");
+    until(|| {
+        let progress: AppProgress = cluster.get_json(&progress).ok()?;
+        (progress.at.0 > started + LATE_MICROS).then_some(())
+    });
 
-    let link = cluster.firesteel(&["ui"]).unwrap().output().unwrap();
-    let link = String::from_utf8(link.stdout).unwrap();
-    browser.call("Page.navigate", json!({"url": link.trim()}));
+    log_in(&mut browser, &cluster, None);
     browser.click("td a", &app.to_string());
-    browser.click("td button", "stage-0");
-    let running = "[...document.querySelectorAll('tr')].some(row =>
-        /running/.test(row.textContent) && /worker-/.test(row.textContent))";
-    browser.until(running);
-    assert!(straggler.fired());
+    browser.click("td a", "stage-0");
+    let row = "[...document.querySelectorAll('tr')].find(row => /^0.*running/.test(row.textContent))";
+    browser.until(&format!("Boolean({row})"));
+    let time = browser.evaluate(&format!("parseFloat(/running([0-9.]+) s/.exec({row}.textContent)[1])"));
+    assert!(time.as_f64().unwrap() >= LATE_MICROS as f64 / 1e6, "it runs for longer than {time} s");
     browser.click("td a", "worker-");
-    browser.until("document.getElementById('filter').value.startsWith('executor on worker-')");
+    browser.until("document.getElementById('source').value.startsWith('executor on worker-')");
     assert_eq!(browser.evaluate("document.querySelectorAll('main svg').length"), json!(1), "the graph alone");
     browser.until(&format!("document.body.innerText.includes({})", json!(MARKUP)));
-    for page in ["Workers", "Plugins", "Applications"] {
-        browser.click("nav a", page);
-        browser.until(&format!("document.querySelector('h1').textContent === '{page}'"));
-    }
-    browser.until("document.body.innerText.includes('failed')");
+    browser.click("summary", "How it was submitted");
+    browser.until(&format!("document.querySelector('details[open]').innerText.includes({})", json!(text)));
+
+    // What is drawn anew every second keeps where the reader is.
+    browser.evaluate("(window.kept = document.querySelector('td a')).focus()");
+    browser.evaluate("window.shown = document.querySelector('dl').textContent");
+    browser.until("document.querySelector('dl').textContent !== shown");
+    browser.until("document.activeElement === kept && Boolean(document.querySelector('details[open]'))");
+
+    browser.click("button", "Kill");
+    browser.click("dialog button", "Kill");
+    browser.until("/killed/.test(document.querySelector('main .tools').textContent)");
+
+    page(&mut browser, "Applications");
+    browser.write("#by-state", "failed");
+    let rows = "[...document.querySelectorAll('tbody tr')].map(row => row.cells[0].textContent).join()";
+    browser.until(&format!("{rows} === '{failed}'"));
+    browser.write("#by-state", "");
+    browser.write("#by-name", MARKUP);
+    browser.until(&format!("{rows} === '{app}'"));
+    browser.write("#by-tag", "team=none");
+    browser.until("/No application is like that/.test(document.body.innerText)");
     assert_ne!(browser.evaluate("document.title"), json!("broken"));
     assert_eq!(browser.evaluate("document.querySelectorAll('main script').length"), json!(0));
     assert!(browser.trouble.is_empty(), "{:#?}", browser.trouble);
+    drop(browser);
+    stop(cluster);
+}
+
+#[test]
+fn an_administrator_makes_tokens_and_drains_workers_and_a_viewer_does_not() {
+    let _machine = machine();
+    let Some(mut browser) = browser() else { return };
+    let cluster = Cluster::start(&setup()).unwrap();
+    log_in(&mut browser, &cluster, None);
+    page(&mut browser, "Tokens");
+    browser.write("#token-name", "ann");
+    browser.write("select[name=role]", "viewer");
+    browser.click("button", "Make a token");
+    browser.until("document.getElementById('token')?.textContent.startsWith('fst_')");
+    let ann = browser.evaluate("document.getElementById('token').textContent");
+    browser.click("button", "I have it");
+    browser.until("!document.getElementById('token')");
+    browser.until("document.querySelector('tbody').innerText.includes('ann')");
+
+    page(&mut browser, "Workers");
+    let states = "[...document.querySelectorAll('tbody tr')].map(row => row.cells[1].textContent).join()";
+    browser.until(&format!("{states} === 'alive,alive'"));
+    browser.click("button", "Drain");
+    browser.click("dialog button", "Cancel");
+    browser.until("!document.querySelector('dialog')");
+    assert_eq!(browser.evaluate(states), json!("alive,alive"));
+    browser.click("button", "Drain");
+    browser.click("dialog button", "Drain");
+    // It has nothing to hand over, so it may be gone at once.
+    browser.until(&format!("/draining|lost|^alive$/.test({states})"));
+
+    log_in(&mut browser, &cluster, ann.as_str());
+    browser.until("document.getElementById('who').textContent === 'ann (viewer)'");
+    assert_eq!(browser.evaluate("document.querySelector('nav a.admin').hidden"), json!(true));
+    browser.call(
+        "Emulation.setDeviceMetricsOverride",
+        json!({"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": true}),
+    );
+    for name in ["Workers", "Plugins", "Applications"] {
+        page(&mut browser, name);
+        let wide = browser.evaluate("document.documentElement.scrollWidth");
+        assert_eq!(wide, json!(360), "{name} is wider than a phone");
+        let buttons = "[...document.querySelectorAll('button')].some(b => /Drain|Kill/.test(b.textContent))";
+        assert_eq!(browser.evaluate(buttons), json!(false), "{name}");
+    }
+    assert!(browser.trouble.is_empty(), "{:#?}", browser.trouble);
+
+    let revoked = cluster.firesteel(&["tokens", "revoke", "ann"]).unwrap().status().unwrap();
+    assert!(revoked.success());
+    browser.until("document.querySelector('h1').textContent === 'Not logged in'");
     drop(browser);
     stop(cluster);
 }

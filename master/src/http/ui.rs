@@ -1,4 +1,4 @@
-//! The pages: three files that are part of the binary, a login link, and the session behind it. The pages
+//! The pages: files that are part of the binary, a login link, and the session behind it. The pages
 //! hold no data; what they show they ask of the same routes as every other client, as whoever logged in.
 
 use super::Daemon;
@@ -24,19 +24,35 @@ pub(super) const PAGE_HEADER: &str = "X-Firesteel-Page";
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-const INDEX: &str = include_str!("ui/index.html");
-const STYLE: &str = include_str!("ui/app.css");
-const SCRIPT: &str = include_str!("ui/app.js");
+const HTML: &str = "text/html; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// Every file of the pages: where it lies, what it is, what is in it.
+const FILES: &[(&str, &str, &str)] = &[
+    ("/ui/", HTML, include_str!("ui/index.html")),
+    ("/ui/app.css", STYLE, include_str!("ui/app.css")),
+    ("/ui/api.js", SCRIPT, include_str!("ui/api.js")),
+    ("/ui/app.js", SCRIPT, include_str!("ui/app.js")),
+    ("/ui/application.js", SCRIPT, include_str!("ui/application.js")),
+    ("/ui/dom.js", SCRIPT, include_str!("ui/dom.js")),
+    ("/ui/followed.js", SCRIPT, include_str!("ui/followed.js")),
+    ("/ui/graph.js", SCRIPT, include_str!("ui/graph.js")),
+    ("/ui/lists.js", SCRIPT, include_str!("ui/lists.js")),
+    ("/ui/place.js", SCRIPT, include_str!("ui/place.js")),
+    ("/ui/tokens.js", SCRIPT, include_str!("ui/tokens.js")),
+    ("/ui/words.js", SCRIPT, include_str!("ui/words.js")),
+];
 
 /// Adds the pages.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
         .route("/", web::get().to(to_pages))
         .route("/ui", web::get().to(to_pages))
-        .route("/ui/", web::get().to(async || page("text/html; charset=utf-8", INDEX)))
-        .route("/ui/app.css", web::get().to(async || page("text/css; charset=utf-8", STYLE)))
-        .route("/ui/app.js", web::get().to(async || page("text/javascript; charset=utf-8", SCRIPT)))
         .route("/ui/login", web::get().to(login));
+    for &(path, content_type, text) in FILES {
+        config.route(path, web::get().to(move || std::future::ready(page(content_type, text))));
+    }
 }
 
 async fn to_pages() -> HttpResponse {
@@ -91,12 +107,32 @@ pub(super) fn secret_of(header: &str) -> Option<&str> {
 
 /// Whether a path is one of a page, which needs no token.
 pub(super) fn is_page(path: &str) -> bool {
-    matches!(path, "/" | "/ui" | "/ui/" | "/ui/app.css" | "/ui/app.js" | "/ui/login")
+    matches!(path, "/" | "/ui" | "/ui/login") || FILES.iter().any(|(file, ..)| *file == path)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_pages_load_is_there() {
+        let known: Vec<&str> = FILES.iter().map(|(path, ..)| *path).collect();
+        let names = |text: &str, mark: &str, end: char| -> Vec<String> {
+            let rest = text.split(mark).skip(1);
+            rest.filter_map(|rest| Some(rest.split_once(end)?.0.to_owned())).collect()
+        };
+        for (path, _, text) in FILES {
+            let mut wanted = names(text, "from './", '\'');
+            wanted.extend(names(text, " src=\"", '"'));
+            wanted.extend(names(text, "\"stylesheet\" href=\"", '"'));
+            for name in wanted {
+                assert!(known.contains(&format!("{PREFIX}{name}").as_str()), "{path} loads {name}");
+            }
+            // The one address that is there is the name of a format.
+            let elsewhere = text.replace("http://www.w3.org/2000/svg", "").contains("http://");
+            assert!(!elsewhere && !text.contains("https://"), "{path} names another host");
+        }
+    }
 
     #[test]
     fn the_secret_is_found_among_other_cookies() {
