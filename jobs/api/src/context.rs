@@ -26,6 +26,10 @@ impl<'s> Context<'s> {
         Self { driver, brand: PhantomData }
     }
 
+    pub(crate) fn driver(&self) -> &Driver {
+        &self.driver
+    }
+
     /// Task slots of the cluster now.
     pub fn slots(&self) -> u32 {
         self.driver.slots()

@@ -1,5 +1,6 @@
 //! The driver's side of jobs: numbers stages, submits what the runtime does not know yet, gathers results.
 
+use crate::accumulator::Registry;
 use crate::files::Host;
 use crate::operator::Operator;
 use crate::output::Output;
@@ -8,7 +9,7 @@ use crate::task::Program;
 use firesteel_common::graph::{StageKind, StageSpec};
 use firesteel_common::id::{DatasetId, JobId, PluginHash, StageId};
 use firesteel_common::job::{JobEvent, JobRunner, JobSpec, Target};
-use firesteel_common::task::ResultValue;
+use firesteel_common::task::{AccumulatorUpdate, ResultValue};
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,7 @@ pub struct Driver {
     next_stage: AtomicU32,
     next_dataset: AtomicU32,
     group: Mutex<String>,
+    accumulators: Registry,
     /// Held while stages are chosen and submitted, so that no two jobs submit one stage.
     submitting: Mutex<()>,
 }
@@ -50,6 +52,7 @@ impl Driver {
             next_stage: AtomicU32::new(0),
             next_dataset: AtomicU32::new(0),
             group: Mutex::new(String::new()),
+            accumulators: Registry::default(),
             submitting: Mutex::new(()),
         })
     }
@@ -62,6 +65,11 @@ impl Driver {
     /// Files and the rest.
     pub fn host(&self) -> &dyn Host {
         &*self.host
+    }
+
+    /// What tasks add to.
+    pub(crate) fn accumulators(&self) -> &Registry {
+        &self.accumulators
     }
 
     /// Task slots of the cluster now, at least 1.
@@ -230,7 +238,9 @@ impl Driver {
     ) -> Result<()> {
         loop {
             match self.runner.next_event(job)? {
-                JobEvent::TaskResult { stage: of, partition, value, .. } if of == stage.id => {
+                JobEvent::Accumulated(updates) => self.accumulate(&updates)?,
+                JobEvent::TaskResult { stage: of, partition, value, accumulators } if of == stage.id => {
+                    self.accumulate(&accumulators)?;
                     if let Err(error) = self.hand_over(partition, &value, &mut on_value) {
                         self.runner.cancel(job, "its driver could not use a result");
                         return Err(error);
@@ -238,12 +248,13 @@ impl Driver {
                 }
                 JobEvent::Finished => return Ok(()),
                 JobEvent::Failed(error) => return Err(error),
-                JobEvent::TaskResult { .. }
-                | JobEvent::StageFinished { .. }
-                | JobEvent::Accumulated(_)
-                | JobEvent::Progress(_) => {}
+                JobEvent::TaskResult { .. } | JobEvent::StageFinished { .. } | JobEvent::Progress(_) => {}
             }
         }
+    }
+
+    fn accumulate(&self, updates: &[AccumulatorUpdate]) -> Result<()> {
+        updates.iter().try_for_each(|update| self.accumulators.merge(update.id, &update.value))
     }
 
     fn hand_over(

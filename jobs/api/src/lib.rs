@@ -62,9 +62,11 @@
 #![warn(missing_docs)]
 
 pub mod abi;
+mod accumulator;
 mod action;
 mod approximate;
 mod arena;
+mod attempt;
 mod by_key;
 mod code;
 mod combine;
@@ -100,6 +102,8 @@ pub mod testing;
 pub mod text;
 mod tree;
 
+pub use accumulator::{Accumulate, Accumulator, Unique};
+pub use attempt::TaskContext;
 pub use context::Context;
 pub use firesteel_common::{Error, ErrorCode, Payload, Result};
 pub use firesteel_macros::entry;

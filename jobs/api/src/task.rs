@@ -1,6 +1,7 @@
 //! A task as its operators see it, and the function that runs it.
 
 use crate::arena::{Arena, Owner};
+use crate::attempt;
 use crate::code::{Code, TaskFn};
 use crate::files::Host;
 use crate::operator::Operator;
@@ -196,7 +197,9 @@ pub fn run_task(io: &dyn TaskIo, host: &dyn Host) -> Result<TaskOutcome> {
     let arena = Arena::new();
     let code: Code<TaskFn<'_>> = codec::decode(&codec::encode(&payload.code)?)?;
     let task = Task { io, host, arena: &arena, inputs: payload.inputs, shuffles: RefCell::default() };
+    let attempt = attempt::Guard::enter(description.task);
     let produced = code.get()(&task, &payload.program, &description.task_payload)?;
+    attempt.succeed(io);
     Ok(match produced {
         Produced::MapOutput(status) => TaskOutcome::MapOutput(status),
         Produced::Value(bytes) => TaskOutcome::Result(ResultValue::Inline(Payload::from(bytes))),

@@ -60,7 +60,6 @@ struct State {
     /// Segments of each finished shuffle stage: by map partition, then by reducer.
     outputs: BTreeMap<StageId, Vec<Vec<Option<Segment>>>>,
     blocks: BTreeMap<BlockId, Segment>,
-    accumulated: Vec<AccumulatorUpdate>,
     metrics: TaskMetrics,
     tasks: u64,
 }
@@ -159,7 +158,7 @@ impl LocalRunner {
             description.task.attempt = number;
             self.attempt(description, parents.clone())
         };
-        let (outcome, segments) = if self.rivals {
+        let (outcome, segments, accumulators) = if self.rivals {
             let both = std::thread::scope(|scope| {
                 let rival = scope.spawn(|| attempt(1));
                 let first = attempt(0);
@@ -172,15 +171,13 @@ impl LocalRunner {
         };
         match outcome? {
             TaskOutcome::Result(value) => {
-                events.push(JobEvent::TaskResult {
-                    stage: stage.id,
-                    partition,
-                    value,
-                    accumulators: Vec::new(),
-                });
+                events.push(JobEvent::TaskResult { stage: stage.id, partition, value, accumulators });
             }
             TaskOutcome::MapOutput(_) => {
                 self.state().outputs.entry(stage.id).or_default().push(segments);
+                if !accumulators.is_empty() {
+                    events.push(JobEvent::Accumulated(accumulators));
+                }
             }
             TaskOutcome::Failed(error) => return Err(error),
             TaskOutcome::Killed => return Err(Error::new(ErrorCode::Killed, "a task was killed")),
@@ -209,22 +206,30 @@ impl LocalRunner {
         })
     }
 
-    /// One attempt at a task: how it ended, and what it wrote for a shuffle.
+    /// One attempt at a task: how it ended, what it wrote for a shuffle, and what it added to accumulators.
     fn attempt(
         &self,
         description: TaskDescription,
         parents: Vec<StageId>,
-    ) -> (Result<TaskOutcome>, Vec<Option<Segment>>) {
+    ) -> (Result<TaskOutcome>, Vec<Option<Segment>>, Vec<AccumulatorUpdate>) {
         let host = LocalHost::of_task(description.task.attempt);
         let written = Arc::default();
-        let io = LocalTask { state: self.state.clone(), description, parents, written: Arc::clone(&written) };
+        let accumulated = Arc::default();
+        let io = LocalTask {
+            state: self.state.clone(),
+            description,
+            parents,
+            written: Arc::clone(&written),
+            accumulated: Arc::clone(&accumulated),
+        };
         self.state().tasks += 1;
         let outcome = match &self.engine {
             Some(engine) => engine(Arc::new(io)),
             None => run_task(&io, &host),
         };
         let segments = std::mem::take(&mut *lock(&written));
-        (outcome, segments)
+        let accumulated = std::mem::take(&mut *lock(&accumulated));
+        (outcome, segments, accumulated)
     }
 }
 
@@ -335,6 +340,7 @@ struct LocalTask {
     description: TaskDescription,
     parents: Vec<StageId>,
     written: Arc<Mutex<Vec<Option<Segment>>>>,
+    accumulated: Arc<Mutex<Vec<AccumulatorUpdate>>>,
 }
 
 fn segment(map: u32, reducer: u32, type_tag: u64, records: u64, payload: &[u8]) -> Segment {
@@ -383,7 +389,7 @@ impl TaskIo for LocalTask {
     }
 
     fn accumulate(&self, id: u32, value: Payload) {
-        lock(&self.state).accumulated.push(AccumulatorUpdate { id, value });
+        lock(&self.accumulated).push(AccumulatorUpdate { id, value });
     }
 
     fn add_metrics(&self, add: &dyn Fn(&mut TaskMetrics)) {

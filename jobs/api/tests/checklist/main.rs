@@ -13,6 +13,7 @@ mod ordered;
 mod partitions;
 mod sampling;
 mod sets;
+mod shared;
 
 use firesteel::testing::{LocalRunner, run_on};
 use firesteel::{Context, Result};
