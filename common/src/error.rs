@@ -115,6 +115,8 @@ error_codes! {
     QueueFull = "QUEUE_FULL", Retryable;
     /// Something that is asked of an application before its end.
     NotFinished = "NOT_FINISHED", Retryable;
+    /// A task for which failures have left out every worker.
+    WorkersExcluded = "WORKERS_EXCLUDED", User;
 }
 
 /// Who can do something about an error.

@@ -143,6 +143,41 @@ pub enum AppEvent {
         /// The stages that start anew.
         consumers: Vec<StageId>,
     },
+    /// Failures on a worker leave it out from now on.
+    WorkerExcluded {
+        /// The worker.
+        worker: WorkerId,
+        /// The stage that leaves it out; `None` for all of the application.
+        stage: Option<StageId>,
+        /// How many tasks have failed there.
+        failures: u32,
+    },
+    /// A host is left out, because enough of its workers are.
+    HostExcluded {
+        /// The name of the host.
+        host: String,
+        /// The stage that leaves it out; `None` for all of the application.
+        stage: Option<StageId>,
+        /// How many of its workers are left out.
+        workers: u32,
+    },
+    /// The application does not leave a worker out any more.
+    WorkerIncluded {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The application does not leave a host out any more.
+    HostIncluded {
+        /// The name of the host.
+        host: String,
+    },
+    /// An attempt that an earlier master has started runs on, and this one goes on with it.
+    TaskAdopted {
+        /// The attempt.
+        task: TaskId,
+        /// Where.
+        worker: WorkerId,
+    },
 }
 
 /// Why an attempt was started.
@@ -159,6 +194,8 @@ pub enum StartCause {
     Recompute,
     /// An input changed under it.
     RollBack,
+    /// The other attempt at it, which still runs, is slow.
+    Speculation,
 }
 
 /// Why something is gone.
@@ -179,6 +216,8 @@ pub enum LossReason {
     Cancelled,
     /// An input of it changed.
     RolledBack,
+    /// The other attempt at it was done first.
+    Superseded,
 }
 
 /// What was wrong with a segment that a reader asked for.

@@ -136,6 +136,22 @@ pub struct AppProgress {
     pub at: Timestamp,
     /// Its stages, in the order in which they were added.
     pub stages: Vec<StageProgress>,
+    /// Workers and hosts that it leaves out after failures there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<ExcludedPlace>,
+}
+
+/// A worker or a host that an application leaves out after failures there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExcludedPlace {
+    /// The worker; `None` for all of the host.
+    pub worker: Option<WorkerId>,
+    /// The name of the host; empty if the worker is lost.
+    pub host: String,
+    /// The stage that leaves it out; `None` for all stages.
+    pub stage: Option<StageId>,
+    /// For how long yet, in milliseconds; `None` until the stage ends.
+    pub left_ms: Option<u64>,
 }
 
 /// How far a stage is.

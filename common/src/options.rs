@@ -2,10 +2,12 @@
 //! write (`spark.executor.memory`, …). What is not in this table cannot be set by a submission at all;
 //! settings of the cluster are [`crate::config`].
 
+mod rules;
 #[cfg(test)]
 mod tests;
 
 use crate::error::{Error, ErrorCode, Result, nearest};
+pub use rules::{Exclusion, Speculation};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -28,6 +30,10 @@ pub struct AppOptions {
     pub task_timeout_ms: u64,
     /// How long the application may run, in milliseconds; 0 for ever.
     pub timeout_ms: u64,
+    /// When a slow attempt gets a rival.
+    pub speculation: Speculation,
+    /// Which workers are left out after failures.
+    pub exclusion: Exclusion,
 }
 
 /// What a process may use. It is enforced by the worker, as far as the machine can.
@@ -52,6 +58,8 @@ impl Default for AppOptions {
             task_failures_max: 0,
             task_timeout_ms: 0,
             timeout_ms: 0,
+            speculation: Speculation::default(),
+            exclusion: Exclusion::default(),
         }
     }
 }
@@ -121,14 +129,86 @@ pub const KEYS: &[OptionKey] = &[
     OptionKey {
         name: "spark.speculation",
         default: "false",
-        doc: "run a second attempt beside one that is slow: only false, this version cannot",
-        set: |_, text| only_false(text),
+        doc: "run a second attempt beside a slow one, on another worker; the first success counts",
+        set: |o, text| put(&mut o.speculation.enabled, boolean(text)),
+    },
+    OptionKey {
+        name: "spark.speculation.interval",
+        default: "100ms",
+        doc: "how often slow attempts are looked for",
+        set: |o, text| put(&mut o.speculation.interval_ms, millis(text)),
+    },
+    OptionKey {
+        name: "spark.speculation.multiplier",
+        default: "3",
+        doc: "how many times the median an attempt must have taken to be slow",
+        set: |o, text| put(&mut o.speculation.multiplier_permille, permille(text)),
+    },
+    OptionKey {
+        name: "spark.speculation.quantile",
+        default: "0.9",
+        doc: "which share of the tasks of a stage must be complete before",
+        set: |o, text| put(&mut o.speculation.quantile_permille, share(text)),
+    },
+    OptionKey {
+        name: "spark.speculation.minTaskRuntime",
+        default: "100ms",
+        doc: "how long a slow attempt must have run in any case",
+        set: |o, text| put(&mut o.speculation.min_runtime_ms, millis(text)),
+    },
+    OptionKey {
+        name: "spark.speculation.task.duration.threshold",
+        default: "0",
+        doc: "how long an attempt may run where too few are complete to compare; 0 for ever",
+        set: |o, text| put(&mut o.speculation.threshold_ms, millis(text)),
     },
     OptionKey {
         name: "spark.excludeOnFailure.enabled",
         default: "false",
-        doc: "leave out workers on which tasks fail: only false, this version cannot",
-        set: |_, text| only_false(text),
+        doc: "leave out workers and hosts on which tasks fail",
+        set: |o, text| put(&mut o.exclusion.enabled, boolean(text)),
+    },
+    OptionKey {
+        name: "spark.excludeOnFailure.timeout",
+        default: "1h",
+        doc: "how long a worker or host stays out for the application",
+        set: |o, text| put(&mut o.exclusion.timeout_ms, millis(text)),
+    },
+    OptionKey {
+        name: "spark.excludeOnFailure.task.maxTaskAttemptsPerExecutor",
+        default: "1",
+        doc: "failed attempts at a task on a worker before the task leaves it out",
+        set: |o, text| put(&mut o.exclusion.task_attempts_per_worker, positive(text)),
+    },
+    OptionKey {
+        name: "spark.excludeOnFailure.task.maxTaskAttemptsPerNode",
+        default: "2",
+        doc: "failed attempts at a task on a host before the task leaves it out",
+        set: |o, text| put(&mut o.exclusion.task_attempts_per_host, positive(text)),
+    },
+    OptionKey {
+        name: "spark.excludeOnFailure.stage.maxFailedTasksPerExecutor",
+        default: "2",
+        doc: "failed tasks of a stage on a worker before the stage leaves it out",
+        set: |o, text| put(&mut o.exclusion.stage_tasks_per_worker, positive(text)),
+    },
+    OptionKey {
+        name: "spark.excludeOnFailure.stage.maxFailedExecutorsPerNode",
+        default: "2",
+        doc: "workers of a host that a stage leaves out before it leaves out the host",
+        set: |o, text| put(&mut o.exclusion.stage_workers_per_host, positive(text)),
+    },
+    OptionKey {
+        name: "spark.excludeOnFailure.application.maxFailedTasksPerExecutor",
+        default: "2",
+        doc: "failed tasks on a worker before the application leaves it out",
+        set: |o, text| put(&mut o.exclusion.app_tasks_per_worker, positive(text)),
+    },
+    OptionKey {
+        name: "spark.excludeOnFailure.application.maxFailedExecutorsPerNode",
+        default: "2",
+        doc: "workers of a host that the application leaves out before it leaves out the host",
+        set: |o, text| put(&mut o.exclusion.app_workers_per_host, positive(text)),
     },
     OptionKey {
         name: "firesteel.task.timeout",
@@ -201,9 +281,33 @@ fn boolean(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "is neither true nor false".to_owned())
 }
 
-/// For what users of Spark write and this version does not do.
-fn only_false(text: &str) -> Result<(), String> {
-    if boolean(text)? { Err("is not supported by this version".to_owned()) } else { Ok(()) }
+fn positive(text: &str) -> Result<u32, String> {
+    match number(text)? {
+        0 => Err("must be at least 1".to_owned()),
+        some => Ok(some),
+    }
+}
+
+/// A decimal number, in thousandths; more digits are dropped.
+fn permille(text: &str) -> Result<u32, String> {
+    let wrong = || "is not a number such as 1.5".to_owned();
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole) || !is_number(part) {
+        return Err(wrong());
+    }
+    let whole: u32 = whole.parse().map_err(|_| wrong())?;
+    let digits = part.bytes().map(|byte| u32::from(byte - b'0'));
+    let part = digits.chain([0, 0]).take(3).fold(0, |sum, digit| sum * 10 + digit);
+    whole.checked_mul(1_000).and_then(|whole| whole.checked_add(part)).ok_or_else(wrong)
+}
+
+/// A share, from 0 to 1, in thousandths.
+fn share(text: &str) -> Result<u32, String> {
+    match permille(text)? {
+        share @ 0..=1_000 => Ok(share),
+        _ => Err("is more than 1".to_owned()),
+    }
 }
 
 fn name(text: &str) -> Result<String, String> {

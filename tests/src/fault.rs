@@ -61,8 +61,13 @@ impl Cost {
         let mut cost = Self::default();
         for line in log {
             match &line.event {
-                AppEvent::TaskStarted { cause, .. } => cost.reran += u32::from(*cause != StartCause::First),
-                AppEvent::TaskLost { reason, .. } => cost.lost += u32::from(*reason != LossReason::Cancelled),
+                AppEvent::TaskStarted { cause, .. } => {
+                    cost.reran += u32::from(!matches!(cause, StartCause::First | StartCause::Speculation));
+                }
+                AppEvent::TaskLost { reason, .. } => {
+                    let harmless = matches!(reason, LossReason::Cancelled | LossReason::Superseded);
+                    cost.lost += u32::from(!harmless);
+                }
                 AppEvent::OutputLost { .. } => cost.lost += 1,
                 _ => {}
             }

@@ -159,6 +159,11 @@ const TABLE: &[(ErrorCode, &str)] = &[
         ErrorCode::TimedOut,
         "It ran longer than it may: raise --timeout or firesteel.task.timeout, or make it smaller.",
     ),
+    (
+        ErrorCode::WorkersExcluded,
+        "Failures have left out every worker for a task. Look at the failures; workers come back after \
+         spark.excludeOnFailure.timeout.",
+    ),
     (ErrorCode::NotFinished, "The application has not ended. Wait with `firesteel status --wait APP`."),
 ];
 

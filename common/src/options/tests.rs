@@ -29,6 +29,16 @@ fn sizes_and_times() {
 }
 
 #[test]
+fn numbers_with_a_point() {
+    for (text, expect) in [("3", 3_000), ("1.5", 1_500), ("0.75", 750), ("0.0009", 0), ("2.1234", 2_123)] {
+        assert_eq!(permille(text), Ok(expect), "{text}");
+    }
+    for text in ["", ".", "1.", ".5", "1.5.2", "1e3", "-1", "5000000", "1,5"] {
+        assert!(permille(text).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn what_is_not_in_the_table_cannot_be_set() {
     for (key, help) in [
         ("spark.executor.memroy", "did you mean spark.executor.memory?"),
@@ -41,8 +51,10 @@ fn what_is_not_in_the_table_cannot_be_set() {
     for (key, text) in [
         ("spark.executor.memory", "lots"),
         ("spark.scheduler.pool", "a b"),
-        ("spark.speculation", "true"),
-        ("spark.excludeOnFailure.enabled", "true"),
+        ("spark.speculation", "yes"),
+        ("spark.speculation.quantile", "1.1"),
+        ("spark.speculation.multiplier", "-1"),
+        ("spark.excludeOnFailure.stage.maxFailedTasksPerExecutor", "0"),
         ("firesteel.network", "yes"),
     ] {
         let error = AppOptions::from_conf(&conf(&[(key, text)])).unwrap_err();

@@ -1,5 +1,6 @@
 //! What is known of one application: where its driver is, and the run of that driver.
 
+use crate::exclusion::Excluded;
 use crate::job::Job;
 use crate::stage::Stage;
 use firesteel_common::block::{BlockId, MapStatus};
@@ -100,6 +101,8 @@ pub(crate) struct Run {
     pub failed: BTreeMap<JobId, Error>,
     /// Map outputs that workers reported before the graph was known.
     pub found: BTreeMap<StageId, Vec<(TaskId, WorkerId, MapStatus)>>,
+    /// Of the found outputs, those that may not be what an earlier master had accepted.
+    pub unsure: BTreeSet<(StageId, u32)>,
     /// Cached partitions, likewise.
     pub found_cached: Vec<(WorkerId, BlockId)>,
     /// Workers that hold or run anything of it.
@@ -110,6 +113,10 @@ pub(crate) struct Run {
     pub releasing: bool,
     /// Whether something has happened since progress was last reported.
     pub progressed: bool,
+    /// When slow attempts are looked for next.
+    pub speculates_at: Timestamp,
+    /// Workers that failures have left out; `None` while there were none.
+    pub excluded: Option<Box<Excluded>>,
 }
 
 /// How many failed jobs of a run are remembered.

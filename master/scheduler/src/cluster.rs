@@ -41,6 +41,9 @@ pub(crate) struct Settings {
     pub client_grace: Micros,
 }
 
+/// Ticks that are this late are mere jitter.
+const PAUSE_MIN: Micros = Micros::from_millis(250);
+
 impl Settings {
     pub fn new(config: &SchedulerConfig) -> Self {
         let reconnect = config.reconnect_ms;
@@ -59,9 +62,11 @@ impl Settings {
         }
     }
 
-    /// A gap between two ticks that is longer means that the master itself did not run.
+    /// A gap between two ticks that is longer means that the master itself did not run: it is shorter than
+    /// any time after which somebody is given up.
     pub fn pause(&self) -> Micros {
-        Micros::from_millis(2 * self.heartbeat_ms)
+        let heard = Micros::from_millis(2 * self.heartbeat_ms);
+        heard.min(Micros(self.reconnect.0 / 2)).max(PAUSE_MIN)
     }
 }
 

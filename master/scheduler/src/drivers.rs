@@ -211,6 +211,7 @@ impl Scheduler {
         for job in jobs {
             run.reattach_job(cx, job);
         }
+        run.settle_unsure(cx);
         let unlisted: Vec<StageId> =
             run.stages.keys().copied().filter(|stage| !listed.contains(stage)).collect();
         run.release(cx, &unlisted, &[]);

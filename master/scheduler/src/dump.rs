@@ -2,7 +2,7 @@
 
 use crate::Scheduler;
 use crate::app::{App, Phase, Run};
-use crate::stage::{Stage, Task, TaskState};
+use crate::stage::{Attempt, Stage, Task, TaskState};
 use std::fmt::Write;
 
 impl Scheduler {
@@ -73,14 +73,19 @@ fn dump_run(text: &mut String, run: &Run) {
     }
 }
 
+fn dump_attempt(attempt: &Attempt) -> String {
+    let Attempt { number, worker, waits, .. } = attempt;
+    match waits {
+        0 => format!("attempt {number} runs on {worker}"),
+        _ => format!("attempt {number} waits on {worker} for {waits}"),
+    }
+}
+
 fn dump_task(stage: &Stage, task: &Task) -> String {
     let state = match task.state {
         TaskState::Idle => "idle".to_owned(),
         TaskState::Pending => format!("pending ({:?})", task.cause).to_lowercase(),
-        TaskState::Running { worker, waits: 0 } => format!("attempt {} runs on {worker}", task.next - 1),
-        TaskState::Running { worker, waits } => {
-            format!("attempt {} waits on {worker} for {waits}", task.next - 1)
-        }
+        TaskState::Running(_) => task.attempts().map(dump_attempt).collect::<Vec<_>>().join(", "),
     };
     match task.output {
         Some(output) => format!("{state}, output of attempt {} on {}", output.attempt, output.worker),

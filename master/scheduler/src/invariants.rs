@@ -2,7 +2,7 @@
 
 use crate::Scheduler;
 use crate::app::{Phase, Run};
-use crate::stage::{Stage, TaskState};
+use crate::stage::{Stage, Task, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Checks all invariants; says which one is broken.
@@ -35,11 +35,8 @@ fn ensure(holds: bool, text: impl FnOnce() -> String) -> Result<(), String> {
 fn worker_slots_add_up(scheduler: &Scheduler) -> Result<(), String> {
     for worker in scheduler.cluster.workers.iter() {
         let holds_slot = |task: &&firesteel_common::id::TaskId| {
-            let app = scheduler.apps.get(&task.app.app);
-            let stage = app.and_then(|app| app.run.stages.get(&task.stage));
-            let state =
-                stage.and_then(|stage| stage.tasks.get(task.partition as usize)).map(|task| task.state);
-            matches!(state, Some(TaskState::Running { waits: 0, .. }))
+            let attempt = scheduler.apps.get(&task.app.app).and_then(|app| app.run.attempt(**task));
+            attempt.is_some_and(|attempt| attempt.waits == 0)
         };
         let used = worker.running.iter().filter(holds_slot).count();
         ensure(used == worker.used as usize, || {
@@ -54,30 +51,49 @@ fn running_attempts_are_known_on_both_sides(scheduler: &Scheduler) -> Result<(),
     let mut on_workers = BTreeMap::new();
     for worker in scheduler.cluster.workers.iter() {
         for task in &worker.running {
-            let twice = on_workers.insert((task.app, task.stage, task.partition), worker.id).is_some();
-            ensure(!twice, || format!("two attempts at the partition of {task} run"))?;
+            let twice = on_workers.insert(*task, worker.id).is_some();
+            ensure(!twice, || format!("{task} runs twice"))?;
         }
     }
     for run in scheduler.apps.values().map(|app| &app.run) {
         for stage in run.stages.values() {
             for (partition, task) in (0u32..).zip(&stage.tasks) {
-                let TaskState::Running { worker, .. } = task.state else { continue };
-                let listed = on_workers.remove(&(run.app, stage.id, partition));
-                ensure(listed == Some(worker), || {
-                    let task = run.task_id(stage.id, partition, task.next.wrapping_sub(1));
-                    format!("{task} runs on {worker}, which does not know it, or is lost")
-                })?;
+                for attempt in task.attempts() {
+                    let id = run.task_id(stage.id, partition, attempt.number);
+                    let listed = on_workers.remove(&id);
+                    ensure(listed == Some(attempt.worker), || {
+                        format!("{id} runs on {}, which does not know it, or is lost", attempt.worker)
+                    })?;
+                }
+                copies_are_worth_it(run, stage, task)?;
             }
         }
     }
     ensure(on_workers.is_empty(), || format!("workers run attempts that are not known: {on_workers:?}"))
 }
 
+/// A copy runs only beside another attempt, elsewhere, and only where the application wants copies.
+fn copies_are_worth_it(run: &Run, stage: &Stage, task: &Task) -> Result<(), String> {
+    let Some(copy) = &task.copy else { return Ok(()) };
+    let TaskState::Running(first) = &task.state else {
+        return Err(format!("a task of {} of {} has a copy and does not run", stage.id, run.app));
+    };
+    let apart = first.worker != copy.worker && first.number != copy.number;
+    ensure(apart && run.options.speculation.enabled, || {
+        format!("two attempts at a task of {} of {} run for nothing", stage.id, run.app)
+    })
+}
+
 fn no_free_slot_while_a_task_could_take_it(scheduler: &Scheduler) -> Result<(), String> {
     for key in &scheduler.cluster.placement.ready {
         let Some(run) = scheduler.apps.get(&key.0).map(|app| &app.run) else { continue };
         let Some(stage) = run.stages.get(&key.2) else { continue };
-        let could_take = |worker: &crate::worker::Worker| worker.free() > 0 && run.may_run_on(worker);
+        let admitted = |worker: &crate::worker::Worker| {
+            let mut tasks = (0u32..).zip(&stage.tasks);
+            tasks.any(|(partition, task)| task.is_pending() && run.admits(key.2, partition, worker))
+        };
+        let could_take =
+            |worker: &crate::worker::Worker| worker.free() > 0 && run.may_run_on(worker) && admitted(worker);
         let is_free = run.may_take_slot() && scheduler.cluster.workers.iter().any(could_take);
         let waits_for_place = stage.set.relax_at.is_some_and(|at| at > scheduler.cluster.now);
         ensure(!is_free || waits_for_place, || format!("a slot is free while tasks of {} wait", key.2))?;
@@ -111,15 +127,15 @@ fn ended_apps_leave_nothing(scheduler: &Scheduler) -> Result<(), String> {
 }
 
 fn counts_add_up(run: &Run) -> Result<(), String> {
-    let holds = |task: &&crate::stage::Task| matches!(task.state, TaskState::Running { waits: 0, .. });
-    let held = run.stages.values().flat_map(|stage| &stage.tasks).filter(holds).count() as u32;
+    let attempts = run.stages.values().flat_map(|stage| &stage.tasks).flat_map(Task::attempts);
+    let held = attempts.filter(|attempt| attempt.waits == 0).count() as u32;
     ensure(held == run.slots, || format!("{} counts {} slots, but holds {held}", run.app, run.slots))?;
     for stage in run.stages.values() {
         let count = |select: &dyn Fn(TaskState) -> bool| {
             stage.tasks.iter().filter(|task| select(task.state)).count() as u32
         };
         let pending = count(&|state| state == TaskState::Pending);
-        let running = count(&|state| matches!(state, TaskState::Running { .. }));
+        let running = stage.tasks.iter().flat_map(Task::attempts).count() as u32;
         let missing = stage.tasks.iter().filter(|task| task.output.is_none()).count() as u32;
         let right = pending == stage.pending
             && running == stage.running

@@ -14,6 +14,8 @@
 //! | `pools` | whose turn it is |
 //! | `limits` | what an application may take, and for how long |
 //! | `reports` | what becomes of attempts |
+//! | `speculation` | which slow attempts get a rival |
+//! | `exclusion` | which workers are left out after failures |
 //! | `map_output`, `recovery` | what is lost, and what is made again |
 //! | `release` | what may be forgotten |
 #![warn(missing_docs)]
@@ -25,6 +27,7 @@ mod drain;
 mod drivers;
 mod dump;
 pub mod event;
+mod exclusion;
 pub mod invariants;
 mod job;
 mod jobs;
@@ -38,6 +41,7 @@ pub mod queries;
 mod recovery;
 mod release;
 mod reports;
+mod speculation;
 mod stage;
 mod task_set;
 #[cfg(test)]
@@ -102,6 +106,7 @@ impl Scheduler {
     /// Applies one fact and returns what must be done about it, in order.
     pub fn step(&mut self, now: Timestamp, event: Event) -> Vec<Effect> {
         self.cluster.now = now.max(self.cluster.now);
+        let is_tick = matches!(event, Event::Tick);
         match event {
             Event::FromWorker { link, message } => self.hear_worker(link, message),
             Event::FromDriver { app, message } => self.hear_driver(app, message),
@@ -117,6 +122,9 @@ impl Scheduler {
         }
         self.place_drivers();
         self.place();
+        if is_tick {
+            self.speculate();
+        }
         self.cluster.take_effects()
     }
 
@@ -135,6 +143,7 @@ impl Scheduler {
         self.expire_workers();
         self.expire_drivers();
         self.expire_limits();
+        self.expire_exclusions();
         self.advance_drains();
         self.expire_waits_for_workers();
         if self.held_until.is_some_and(|until| until < now) {

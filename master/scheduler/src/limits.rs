@@ -6,10 +6,10 @@
 use crate::Scheduler;
 use crate::app::{Phase, Run};
 use crate::cluster::Cluster;
-use crate::stage::{Task, TaskState};
+use crate::stage::Task;
 use crate::worker::Worker;
 use firesteel_common::error::{Error, ErrorCode};
-use firesteel_common::id::{AppId, TaskId, WorkerId};
+use firesteel_common::id::{AppId, StageId, TaskId, WorkerId};
 use firesteel_common::protocol::worker::ToWorker;
 use firesteel_common::time::Micros;
 
@@ -64,6 +64,9 @@ impl Run {
         }
         // That slot is offered to all that wait, and another application may take it; but what it was of this
         // one's share may be used on any worker.
+        if self.excludes() {
+            return self.offer_all(cx);
+        }
         for stage in self.stages.values_mut() {
             let Some(key) = stage.key else { continue };
             let tasks = &stage.tasks;
@@ -86,21 +89,17 @@ impl Run {
             return true;
         }
         let holds_slot = |task: &&TaskId| {
-            task.app == self.app
-                && self.stages.get(&task.stage).is_some_and(|stage| {
-                    let task = stage.tasks.get(task.partition as usize);
-                    task.is_some_and(|task| matches!(task.state, TaskState::Running { waits: 0, .. }))
-                })
+            task.app == self.app && self.attempt(**task).is_some_and(|attempt| attempt.waits == 0)
         };
         worker.running.iter().filter(holds_slot).count() < most
     }
 
-    /// The worker with most free slots of which it may take one.
-    pub fn freest(&self, cx: &Cluster) -> Option<WorkerId> {
-        if !self.may_take_slot() {
-            return None;
-        }
-        let may = |id: &WorkerId| cx.workers.get(*id).is_some_and(|worker| self.may_run_on(worker));
+    /// The worker with most free slots of which it may take one for a task.
+    pub fn freest(&self, cx: &Cluster, stage: StageId, partition: u32) -> Option<WorkerId> {
+        let may = |id: &WorkerId| {
+            let worker = cx.workers.get(*id);
+            worker.is_some_and(|worker| self.may_run_on(worker) && self.admits(stage, partition, worker))
+        };
         cx.placement.free_workers().find(may)
     }
 
@@ -121,13 +120,13 @@ impl Run {
             if self.running_on(task).is_none() {
                 continue;
             }
-            let Some(worker) = self.stop_attempt(cx, task.stage, task.partition) else { continue };
+            let Some(worker) = self.stop_attempt(cx, task) else { continue };
             let kill = ToWorker::KillTasks { tasks: vec![task], grace_ms: TIMEOUT_GRACE_MS };
             cx.tell_worker(worker, kill);
             let limit = self.options.task_timeout_ms;
             let error = Error::new(ErrorCode::TimedOut, format!("it ran longer than the {limit} ms it may"))
                 .with_help("raise firesteel.task.timeout, or look for a loop without end");
-            self.task_failed(cx, task, error);
+            self.task_failed(cx, worker, task, error);
         }
     }
 }

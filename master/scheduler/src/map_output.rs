@@ -111,20 +111,19 @@ impl Run {
 
     /// A running attempt waits for an input, and gives its slot back meanwhile.
     fn wait_for(&mut self, cx: &mut Cluster, task: TaskId, id: StageId) {
-        let waiter = (task.stage, task.partition);
+        let waiter = (task.stage, task.partition, task.attempt);
         if !self.stages.get_mut(&id).is_some_and(|parent| parent.waiters.insert(waiter)) {
             return;
         }
         let Some(stage) = self.stages.get_mut(&task.stage) else { return };
-        let TaskState::Running { worker, waits } = &mut stage.tasks[task.partition as usize].state else {
-            return;
-        };
-        *waits += 1;
-        if *waits == 1
-            && let Some(state) = cx.workers.get_mut(*worker)
+        let Some(attempt) = stage.tasks[task.partition as usize].attempt_mut(task.attempt) else { return };
+        attempt.waits += 1;
+        let worker = attempt.worker;
+        if attempt.waits == 1
+            && let Some(state) = cx.workers.get_mut(worker)
         {
             state.used = state.used.saturating_sub(1);
-            cx.touch(*worker);
+            cx.touch(worker);
             self.give_slot_back(cx);
         }
     }
@@ -132,18 +131,16 @@ impl Run {
     /// The readers that wait for a stage go on, and hold their slots again.
     pub fn resume_waiters(&mut self, cx: &mut Cluster, id: StageId) {
         let Some(parent) = self.stages.get_mut(&id) else { return };
-        for (stage, partition) in std::mem::take(&mut parent.waiters) {
-            let Some(task) = self.stages.get_mut(&stage).and_then(|s| s.tasks.get_mut(partition as usize))
-            else {
-                continue;
-            };
-            let TaskState::Running { worker, waits } = &mut task.state else { continue };
-            *waits = waits.saturating_sub(1);
-            if *waits == 0
-                && let Some(state) = cx.workers.get_mut(*worker)
+        for (stage, partition, number) in std::mem::take(&mut parent.waiters) {
+            let task = self.stages.get_mut(&stage).and_then(|s| s.tasks.get_mut(partition as usize));
+            let Some(attempt) = task.and_then(|task| task.attempt_mut(number)) else { continue };
+            attempt.waits = attempt.waits.saturating_sub(1);
+            let worker = attempt.worker;
+            if attempt.waits == 0
+                && let Some(state) = cx.workers.get_mut(worker)
             {
                 state.used += 1;
-                cx.touch(*worker);
+                cx.touch(worker);
                 self.take_slot(cx);
             }
         }

@@ -9,10 +9,11 @@
 use crate::Scheduler;
 use crate::app::Run;
 use crate::cluster::{Cluster, SetKey};
-use crate::stage::{Stage, Task, TaskState};
+use crate::exclusion::Excluded;
+use crate::stage::{Attempt, Stage, Task, TaskState};
 use crate::worker::{HostId, Worker};
 use firesteel_common::event::{AppEvent, StartCause};
-use firesteel_common::id::{StageId, WorkerId};
+use firesteel_common::id::{StageId, TaskId, WorkerId};
 use firesteel_common::protocol::worker::{CachedPlace, InputTable, MapPlace, TaskLaunch};
 use firesteel_common::time::Timestamp;
 use std::cmp::Reverse;
@@ -195,8 +196,8 @@ impl Scheduler {
             if !run.may_take_slot() {
                 return;
             }
-            let has_room =
-                |id: &WorkerId| cx.workers.get(*id).is_some_and(|w| w.free() > 0 && run.may_run_on(w));
+            let may = |w: &Worker| w.free() > 0 && run.may_run_on(w) && run.admits(key.2, partition, w);
+            let has_room = |id: &WorkerId| cx.workers.get(*id).is_some_and(may);
             let near = places.workers.iter().copied().find(has_room);
             match near.or_else(|| self.cluster.placement.free_of(&places.hosts, has_room)) {
                 Some(worker) => app.run.launch_now(&mut self.cluster, key.2, partition, worker),
@@ -208,7 +209,16 @@ impl Scheduler {
             if !app.run.is_pending(key.2, partition) {
                 continue;
             }
-            let Some(worker) = app.run.freest(&self.cluster) else { return };
+            if !app.run.may_take_slot() || self.cluster.placement.freest().is_none() {
+                return;
+            }
+            let Some(worker) = app.run.freest(&self.cluster, key.2, partition) else {
+                // Another task may be admitted where this one is not.
+                match app.run.excludes() {
+                    true => continue,
+                    false => return,
+                }
+            };
             app.run.launch_now(&mut self.cluster, key.2, partition, worker);
         }
     }
@@ -237,16 +247,32 @@ impl Run {
             if !self.may_take_slot() || cx.workers.get(worker).is_none_or(|state| !self.may_run_on(state)) {
                 return started;
             }
-            let Some(stage) = self.stages.get_mut(&id) else { return started };
-            let tasks = &stage.tasks;
-            let pending = |p: u32| tasks.get(p as usize).is_some_and(Task::is_pending);
-            let Some(partition) = stage.set.pop(worker, host, cx.now, pending) else { return started };
+            let excluded = self.excluded.take();
+            let popped = self.pop_for(cx, id, worker, host, excluded.as_deref());
+            self.excluded = excluded;
+            let Some(partition) = popped else { return started };
             self.launch(cx, id, partition, worker);
             if cx.workers.get(worker).is_none_or(|state| state.free() == 0) {
                 return started + 1;
             }
         }
         most
+    }
+
+    fn pop_for(
+        &mut self,
+        cx: &Cluster,
+        id: StageId,
+        worker: WorkerId,
+        host: HostId,
+        excluded: Option<&Excluded>,
+    ) -> Option<u32> {
+        let stage = self.stages.get_mut(&id)?;
+        let (tasks, rules) = (&stage.tasks, &self.options.exclusion);
+        let pending = |p: u32| tasks.get(p as usize).is_some_and(Task::is_pending);
+        let state = cx.workers.get(worker)?;
+        let admits = |p: u32| excluded.is_none_or(|excluded| excluded.admits(rules, (id, p), state));
+        stage.set.pop(worker, host, cx.now, pending, admits)
     }
 
     /// Starts a task on a worker, and keeps the index of free workers up to date.
@@ -260,27 +286,18 @@ impl Run {
     fn launch(&mut self, cx: &mut Cluster, id: StageId, partition: u32, worker: WorkerId) {
         let app = self.app;
         let Some(stage) = self.stages.get_mut(&id) else { return };
-        let Some(state) = cx.workers.get_mut(worker) else { return };
         let task = &mut stage.tasks[partition as usize];
         let attempt = task.next;
         task.next += 1;
-        task.state = TaskState::Running { worker, waits: 0 };
+        let since = cx.now;
+        task.state = TaskState::Running(Attempt { number: attempt, worker, waits: 0, since });
         let cause = std::mem::replace(&mut task.cause, StartCause::First);
         let lost = task.trouble.as_mut().and_then(|trouble| trouble.lost.take());
         stage.pending -= 1;
-        stage.running += 1;
-        let task = self.task_id(id, partition, attempt);
-        state.running.push(task);
-        state.used += 1;
-        let is_told = state.told_last.replace((app, id)) == Some((app, id));
-        cx.counters.launched += 1;
-        self.take_slot(cx);
-        self.limit_attempt(cx, task);
-        if let Some(stage) = self.stages.get_mut(&id)
-            && stage.pending == 0
-        {
+        if stage.pending == 0 {
             cx.placement.withdraw(stage);
         }
+        let task = self.task_id(id, partition, attempt);
         if let Some((output, reason)) = lost
             && cause == StartCause::Recompute
         {
@@ -288,7 +305,44 @@ impl Run {
             cx.log(app, AppEvent::OutputLost { task, worker: output.worker, reason });
         }
         cx.log(app, AppEvent::TaskStarted { task, worker, cause });
-        if !is_told {
+        self.send(cx, task, worker);
+    }
+
+    /// Starts a second attempt at a task that runs.
+    pub fn launch_rival(&mut self, cx: &mut Cluster, id: StageId, partition: u32, worker: WorkerId) {
+        let Some(stage) = self.stages.get_mut(&id) else { return };
+        let Some(task) = stage.tasks.get_mut(partition as usize) else { return };
+        let (number, since) = (task.next, cx.now);
+        task.next += 1;
+        task.copy = Some(Box::new(Attempt { number, worker, waits: 0, since }));
+        let task = self.task_id(id, partition, number);
+        cx.log(self.app, AppEvent::TaskStarted { task, worker, cause: StartCause::Speculation });
+        self.send(cx, task, worker);
+        if let Some(state) = cx.workers.get_mut(worker) {
+            cx.placement.index(state);
+        }
+    }
+
+    /// Counts an attempt as running on a worker.
+    pub fn count_attempt(&mut self, cx: &mut Cluster, task: TaskId, worker: WorkerId) {
+        if let Some(stage) = self.stages.get_mut(&task.stage) {
+            stage.running += 1;
+        }
+        if let Some(state) = cx.workers.get_mut(worker) {
+            state.running.push(task);
+            state.used += 1;
+        }
+        self.take_slot(cx);
+        self.limit_attempt(cx, task);
+    }
+
+    /// Sends an attempt to a worker, with all that the worker does not know of its stage.
+    fn send(&mut self, cx: &mut Cluster, task: TaskId, worker: WorkerId) {
+        let TaskId { app, stage: id, partition, attempt } = task;
+        self.count_attempt(cx, task, worker);
+        cx.counters.launched += 1;
+        let Some(state) = cx.workers.get_mut(worker) else { return };
+        if state.told_last.replace((app, id)) != Some((app, id)) {
             self.tell_stage(cx, id, worker);
         }
         let launch = self.launch_of(cx, id, partition, attempt, worker);

@@ -8,7 +8,7 @@
 use crate::PlantedBug;
 use crate::app::Run;
 use crate::cluster::Cluster;
-use crate::stage::{Stage, TaskState};
+use crate::stage::{Attempt, Stage, TaskState};
 use crate::task_set::Places;
 use firesteel_common::event::{AppEvent, LossReason, StartCause};
 use firesteel_common::graph::{Place, ReadPattern};
@@ -70,7 +70,9 @@ impl Run {
             let blockers = self.unmet_inputs(id);
             stack.extend(blockers.iter().copied());
             let Some(stage) = self.stages.get_mut(&id) else { continue };
-            stage.active = true;
+            if !std::mem::replace(&mut stage.active, true) {
+                stage.durations.clear();
+            }
             stage.blockers = blockers;
             match (stage.open, stage.blockers.is_empty()) {
                 (false, true) => self.open(cx, id),
@@ -139,9 +141,12 @@ impl Run {
             ReadPattern::SameIndex | ReadPattern::Everything => true,
         };
         let waiters = self.stages.get(&stage.inputs[at].stage).map(|parent| &parent.waiters);
+        let waits = |partition: u32, attempt: &Attempt| {
+            attempt.waits > 0 && waiters.is_some_and(|w| w.contains(&(stage.id, partition, attempt.number)))
+        };
         stage.tasks.iter().zip(&spec.tasks).enumerate().any(|(partition, (task, spec))| match task.state {
-            TaskState::Idle | TaskState::Running { waits: 0, .. } => false,
-            TaskState::Running { .. } => waiters.is_some_and(|w| w.contains(&(stage.id, partition as u32))),
+            TaskState::Idle => false,
+            TaskState::Running(_) => task.attempts().any(|attempt| waits(partition as u32, attempt)),
             TaskState::Pending => {
                 let mut cached = spec.cached.iter().filter(|cached| cached.dataset == dataset).peekable();
                 let is_cached = cached.peek().is_some() && cached.all(|cached| held(cached.partition));
@@ -252,6 +257,8 @@ impl Run {
     /// are stopped.
     pub fn deactivate(&mut self, cx: &mut Cluster, id: StageId) {
         self.close(cx, id);
+        let complete = self.stages.get(&id).is_some_and(|stage| self.is_complete(stage));
+        self.close_failures(cx, id, complete);
         let app = self.app;
         let Some(stage) = self.stages.get_mut(&id) else { return };
         stage.active = false;

@@ -100,7 +100,8 @@ impl Scheduler {
             records: stage.records,
             bytes: stage.bytes,
         });
-        Some(AppProgress { stages: stages.collect(), ..AppProgress::default() })
+        let excluded = run.excluded_places(&self.cluster);
+        Some(AppProgress { stages: stages.collect(), excluded, ..AppProgress::default() })
     }
 
     /// Whether this is the attempt at an application's driver that may talk to the master.

@@ -4,7 +4,7 @@
 use crate::Scheduler;
 use crate::app::{App, Phase, Run};
 use crate::cluster::Cluster;
-use crate::stage::{Output, Stage, TaskState};
+use crate::stage::{Output, Stage};
 use firesteel_common::block::{BlockId, MapStatus};
 use firesteel_common::event::{AppEvent, LossReason, StartCause};
 use firesteel_common::id::{AppAttemptId, StageId, TaskId, WorkerId};
@@ -62,7 +62,7 @@ impl Run {
         tasks.sort();
         for task in tasks {
             if self.running_on(task).is_some() {
-                self.stop_attempt(cx, task.stage, task.partition);
+                self.stop_attempt(cx, task);
                 cx.log(self.app, AppEvent::TaskLost { task, reason });
                 self.repeat(cx, task, StartCause::Lost);
             }
@@ -108,7 +108,15 @@ impl Run {
             return;
         }
         if self.is_adoptable(stage, task, &status) {
+            // What was made of an earlier attempt at an unordered task must not meet this one, and which of
+            // them an earlier master has accepted is not known.
+            let known = stage.tasks.get(task.partition as usize).is_some_and(|t| t.status.is_some());
+            let is_unsure = !stage.ordered && !known && task.attempt > 0;
             self.adopt(cx, task.stage, task.partition, output, status);
+            if is_unsure {
+                self.unsure.insert((task.stage, task.partition));
+                self.settle_unsure(cx);
+            }
         } else if self.running_on(task) != Some(worker) {
             cx.tell_free_outputs(vec![(worker, task)]);
         }
@@ -120,12 +128,24 @@ impl Run {
         let Some(state) = stage.tasks.get(task.partition as usize) else { return false };
         let is_missing = stage.is_map && state.output.is_none();
         let fits = status.segments.len() == stage.code.reducers as usize;
-        let is_idle = !matches!(state.state, TaskState::Running { .. });
+        let is_idle = !state.is_running();
         let is_right = match &state.status {
             Some(known) => known.same_output(status) && !state.is_rolled_back,
-            None => self.recovered && task.attempt < self.first_attempt,
+            None => self.recovered && task.attempt < self.first_attempt && !state.is_rolled_back,
         };
         is_missing && fits && is_idle && is_right && !stage.released
+    }
+}
+
+impl Run {
+    /// Takes back what may have been made of other attempts at unordered tasks than those that were found.
+    /// The jobs must be known, since some may have given results of that to their driver.
+    pub fn settle_unsure(&mut self, cx: &mut Cluster) {
+        if self.attached {
+            for (stage, partition) in std::mem::take(&mut self.unsure) {
+                self.roll_back_consumers(cx, stage, partition);
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::PlantedBug;
 use crate::app::Run;
 use crate::cluster::Cluster;
-use crate::stage::{Output, TaskState};
+use crate::stage::{Attempt, Output, Task, TaskState};
 use firesteel_common::block::{BlockId, BlockKind, MapStatus};
 use firesteel_common::error::{Error, ErrorCode};
 use firesteel_common::event::{AppEvent, LossReason, StartCause};
@@ -29,6 +29,7 @@ impl Run {
         let TaskReport { task, outcome, metrics, accumulators, stored } = report;
         self.progressed = true;
         let is_current = self.running_on(task) == Some(worker);
+        let took = self.attempt(task).map(|attempt| cx.now - attempt.since);
         self.partitions_stored(cx, worker, stored, is_current);
         let is_let_through = !is_current && self.lets_through(cx, task, &outcome);
         if !is_current && !is_let_through {
@@ -36,7 +37,7 @@ impl Run {
             return self.free_stale(cx, worker, task, &outcome);
         }
         if is_current {
-            self.stop_attempt(cx, task.stage, task.partition);
+            self.stop_attempt(cx, task);
             if let Some(state) = cx.workers.get_mut(worker) {
                 state.note_run(metrics.run_us);
             }
@@ -54,6 +55,10 @@ impl Run {
                     stage.note_read(&metrics);
                 }
                 cx.log(self.app, AppEvent::TaskFinished { task, metrics });
+                if is_current {
+                    self.note_duration(task.stage, took);
+                    self.stop_rivals(cx, task);
+                }
                 match outcome {
                     TaskOutcome::MapOutput(status) => {
                         self.map_finished(cx, worker, task, status, accumulators)
@@ -62,10 +67,10 @@ impl Run {
                     TaskOutcome::Failed(_) | TaskOutcome::Killed => {}
                 }
             }
-            TaskOutcome::Failed(error) => self.task_failed(cx, task, error),
+            TaskOutcome::Failed(error) => self.task_failed(cx, worker, task, error),
             TaskOutcome::Killed => {
                 let error = Error::new(ErrorCode::Killed, "it was stopped by its worker");
-                self.task_failed(cx, task, error);
+                self.task_failed(cx, worker, task, error);
             }
         }
     }
@@ -83,13 +88,15 @@ impl Run {
         }
     }
 
-    /// The worker on which an attempt runs, if it is the current one of its task.
+    /// The worker on which an attempt runs, if it does.
     pub fn running_on(&self, task: TaskId) -> Option<WorkerId> {
-        let state = self.stages.get(&task.stage)?.tasks.get(task.partition as usize)?;
-        match state.state {
-            TaskState::Running { worker, .. } if state.next == task.attempt + 1 => Some(worker),
-            _ => None,
-        }
+        self.attempt(task).map(|attempt| attempt.worker)
+    }
+
+    /// An attempt, if it runs.
+    pub fn attempt(&self, task: TaskId) -> Option<&Attempt> {
+        let of = self.stages.get(&task.stage)?.tasks.get(task.partition as usize)?;
+        of.attempt(task.attempt).filter(|_| task.app == self.app)
     }
 
     /// Whether a planted fault takes a stale report for a current one.
@@ -117,15 +124,13 @@ impl Run {
         }
     }
 
-    /// Takes a running attempt off its worker; its task is idle then. Gives the worker.
-    pub fn stop_attempt(&mut self, cx: &mut Cluster, id: StageId, partition: u32) -> Option<WorkerId> {
-        let app = self.app;
+    /// Takes a running attempt off its worker. Its task is idle then, unless another attempt at it runs.
+    /// Gives the worker.
+    pub fn stop_attempt(&mut self, cx: &mut Cluster, task: TaskId) -> Option<WorkerId> {
+        let TaskId { stage: id, partition, attempt: number, .. } = task;
         let stage = self.stages.get_mut(&id)?;
-        let task = stage.tasks.get_mut(partition as usize)?;
-        let TaskState::Running { worker, waits } = task.state else { return None };
-        task.state = TaskState::Idle;
+        let Attempt { worker, waits, .. } = stage.tasks.get_mut(partition as usize)?.take_attempt(number)?;
         stage.running -= 1;
-        let task = TaskId { app, stage: id, partition, attempt: task.next - 1 };
         cx.stop(worker, task, waits == 0);
         if waits == 0 {
             self.give_slot_back(cx);
@@ -135,7 +140,7 @@ impl Run {
             let inputs: Vec<StageId> = stage.inputs.iter().map(|input| input.stage).collect();
             for input in inputs {
                 if let Some(parent) = self.stages.get_mut(&input) {
-                    parent.waiters.remove(&(id, partition));
+                    parent.waiters.remove(&(id, partition, number));
                 }
             }
         }
@@ -150,17 +155,14 @@ impl Run {
         select: impl Fn(u32) -> bool,
     ) -> Vec<(WorkerId, TaskId)> {
         let Some(stage) = self.stages.get(&id) else { return Vec::new() };
-        let runs =
-            |p: &u32| matches!(stage.tasks[*p as usize].state, TaskState::Running { .. }) && select(*p);
-        let partitions: Vec<u32> = (0..stage.tasks.len() as u32).filter(runs).collect();
-        let mut stopped = Vec::with_capacity(partitions.len());
-        for partition in partitions {
-            let attempt = self.stages.get(&id).map_or(0, |stage| stage.tasks[partition as usize].next - 1);
-            if let Some(worker) = self.stop_attempt(cx, id, partition) {
-                stopped.push((worker, self.task_id(id, partition, attempt)));
+        let mut running = Vec::new();
+        for (partition, task) in (0u32..).zip(&stage.tasks) {
+            if task.is_running() && select(partition) {
+                running.extend(task.attempts().map(|attempt| self.task_id(id, partition, attempt.number)));
             }
         }
-        stopped
+        let stop = |task: TaskId| self.stop_attempt(cx, task).map(|worker| (worker, task));
+        running.into_iter().filter_map(stop).collect()
     }
 
     fn map_finished(
@@ -255,7 +257,7 @@ impl Run {
         }
     }
 
-    pub fn task_failed(&mut self, cx: &mut Cluster, task: TaskId, error: Error) {
+    pub fn task_failed(&mut self, cx: &mut Cluster, worker: WorkerId, task: TaskId, error: Error) {
         cx.log(self.app, AppEvent::TaskFailed { task, error: error.clone() });
         let Some(state) = self.stages.get_mut(&task.stage) else { return };
         state.failed += 1;
@@ -271,19 +273,27 @@ impl Run {
             return self.fail_jobs_of(cx, task.stage, exhausted);
         }
         if cx.is_planted(PlantedBug::Retry) {
-            if let Some(stage) = self.stages.get_mut(&task.stage) {
-                stage.tasks[task.partition as usize].state = TaskState::Idle;
-            }
             return;
         }
+        self.note_failure(cx, worker, task);
         self.repeat(cx, task, StartCause::Retry);
+        self.fail_if_waits_nowhere(cx, task, &error);
     }
 
     /// Runs a task again whose attempt has come to nothing, if it still is to be run.
     pub fn repeat(&mut self, cx: &mut Cluster, task: TaskId, cause: StartCause) {
         let Some(stage) = self.stages.get(&task.stage) else { return };
-        if stage.active && self.is_wanted(stage, task.partition) {
+        let is_idle = stage.tasks.get(task.partition as usize).is_some_and(Task::is_idle);
+        if stage.active && is_idle && self.is_wanted(stage, task.partition) {
             self.set_pending(cx, task.stage, task.partition, cause);
+        }
+    }
+
+    /// Fails the jobs that need a pending task for which every worker is left out.
+    fn fail_if_waits_nowhere(&mut self, cx: &mut Cluster, task: TaskId, last: &Error) {
+        let stage = self.stages.get(&task.stage);
+        if stage.and_then(|s| s.tasks.get(task.partition as usize)).is_some_and(Task::is_pending) {
+            self.fail_if_nowhere(cx, task.stage, task.partition, Some(last));
         }
     }
 
@@ -307,7 +317,7 @@ impl Run {
         let lost: Vec<TaskId> =
             tasks.into_iter().filter(|task| self.running_on(*task) == Some(worker)).collect();
         for task in &lost {
-            self.stop_attempt(cx, task.stage, task.partition);
+            self.stop_attempt(cx, *task);
             cx.log(self.app, AppEvent::TaskLost { task: *task, reason: LossReason::ExecutorDied });
         }
         for task in lost {
@@ -328,7 +338,11 @@ impl Run {
         let killers = &mut stage.tasks[task.partition as usize].trouble().killers;
         killers.push(worker);
         if killers.len() < failures_max {
-            return self.repeat(cx, task, StartCause::Lost);
+            self.note_failure(cx, worker, task);
+            self.repeat(cx, task, StartCause::Lost);
+            let message = format!("the executor that ran it died: {reason}");
+            let error = Error::new(firesteel_common::sandbox::code_of_end(reason), message);
+            return self.fail_if_waits_nowhere(cx, task, &error);
         }
         let workers: Vec<String> = killers.iter().map(|worker| worker.to_string()).collect();
         let message = format!(

@@ -9,6 +9,7 @@ use firesteel_common::graph::{OutputOrder, StageKind, StageSpec};
 use firesteel_common::id::{DatasetId, JobId, StageId, WorkerId};
 use firesteel_common::protocol::worker::{InputTable, StageCode};
 use firesteel_common::task::TaskMetrics;
+use firesteel_common::time::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -19,12 +20,19 @@ pub(crate) enum TaskState {
     Idle,
     /// To be run as soon as the stage's inputs are there and a slot is free.
     Pending,
-    /// Its last attempt runs.
-    Running {
-        worker: WorkerId,
-        /// How many inputs it waits for; it holds a slot only if this is 0.
-        waits: u32,
-    },
+    /// An attempt at it runs; see [`Task::copy`] for a second one.
+    Running(Attempt),
+}
+
+/// An attempt that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    pub number: u32,
+    pub worker: WorkerId,
+    /// How many inputs it waits for; it holds a slot only if this is 0.
+    pub waits: u32,
+    /// When it was sent to its worker, or found there.
+    pub since: Timestamp,
 }
 
 /// Where a map output is.
@@ -64,11 +72,56 @@ pub(crate) struct Task {
     /// Whether an input has changed since `status` was reported, so that no output of then may be used.
     pub is_rolled_back: bool,
     pub trouble: Option<Box<Trouble>>,
+    /// A second attempt on another worker, beside a slow one that runs; the first success of the two counts.
+    pub copy: Option<Box<Attempt>>,
 }
 
 impl Task {
+    /// The attempts that run.
+    pub fn attempts(&self) -> impl Iterator<Item = &Attempt> {
+        let first = match &self.state {
+            TaskState::Running(attempt) => Some(attempt),
+            TaskState::Idle | TaskState::Pending => None,
+        };
+        first.into_iter().chain(self.copy.as_deref())
+    }
+
+    /// The running attempt of this number.
+    pub fn attempt(&self, number: u32) -> Option<&Attempt> {
+        self.attempts().find(|attempt| attempt.number == number)
+    }
+
+    /// The same, to be changed.
+    pub fn attempt_mut(&mut self, number: u32) -> Option<&mut Attempt> {
+        match &mut self.state {
+            TaskState::Running(attempt) if attempt.number == number => Some(attempt),
+            _ => self.copy.as_deref_mut().filter(|attempt| attempt.number == number),
+        }
+    }
+
+    /// Takes a running attempt away. If another one runs, the task goes on with that.
+    pub fn take_attempt(&mut self, number: u32) -> Option<Attempt> {
+        if self.copy.as_ref().is_some_and(|copy| copy.number == number) {
+            return self.copy.take().map(|copy| *copy);
+        }
+        let TaskState::Running(attempt) = self.state else { return None };
+        if attempt.number != number {
+            return None;
+        }
+        self.state = self.copy.take().map_or(TaskState::Idle, |copy| TaskState::Running(*copy));
+        Some(attempt)
+    }
+
     pub fn is_pending(&self) -> bool {
         self.state == TaskState::Pending
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.state == TaskState::Idle
+    }
+
+    pub fn is_running(&self) -> bool {
+        matches!(self.state, TaskState::Running(_))
     }
 
     pub fn trouble(&mut self) -> &mut Trouble {
@@ -123,8 +176,8 @@ pub(crate) struct Stage {
     pub table: Option<Arc<InputTable>>,
     /// Outputs that moved since `table_told` were told.
     pub changed: BTreeSet<u32>,
-    /// Running readers that wait for it.
-    pub waiters: BTreeSet<(StageId, u32)>,
+    /// Running readers that wait for it: stage, partition, attempt.
+    pub waiters: BTreeSet<(StageId, u32, u32)>,
     /// Workers that hold large results of it.
     pub result_holders: BTreeSet<WorkerId>,
     /// Whether the driver refers to it no longer.
@@ -135,6 +188,9 @@ pub(crate) struct Stage {
     pub records: u64,
     /// Bytes that its finished attempts have read.
     pub bytes: u64,
+    /// How long attempts took that succeeded since it became active, in microseconds; only kept where slow
+    /// ones are looked for.
+    pub durations: Vec<u64>,
 }
 
 impl Stage {
@@ -160,6 +216,7 @@ impl Stage {
             status: None,
             is_rolled_back: false,
             trouble: None,
+            copy: None,
         };
         let code = StageCode {
             stage: spec.id,
@@ -199,6 +256,7 @@ impl Stage {
             failed: 0,
             records: 0,
             bytes: 0,
+            durations: Vec::new(),
         }
     }
 

@@ -56,34 +56,39 @@ impl TaskSet {
         self.relax_at.is_some_and(|at| at <= now)
     }
 
-    /// Takes the task that a worker had better run, of those that are `pending`.
+    /// Takes the task that a worker had better run, of those that are `pending` and that it `admits`.
     pub fn pop(
         &mut self,
         worker: WorkerId,
         host: HostId,
         now: Timestamp,
         pending: impl Fn(u32) -> bool,
+        admits: impl Fn(u32) -> bool,
     ) -> Option<u32> {
         if !self.by_worker.is_empty()
             && let Some(queue) = self.by_worker.get_mut(&worker)
         {
-            if let Some(task) = pop_pending(queue, &pending) {
+            if let Some(task) = pop_pending(queue, &pending, &admits) {
                 return Some(task);
             }
-            self.by_worker.remove(&worker);
+            if queue.is_empty() {
+                self.by_worker.remove(&worker);
+            }
         }
         if !self.by_host.is_empty()
             && let Some(queue) = self.by_host.get_mut(&host)
         {
-            if let Some(task) = pop_pending(queue, &pending) {
+            if let Some(task) = pop_pending(queue, &pending, &admits) {
                 return Some(task);
             }
-            self.by_host.remove(&host);
+            if queue.is_empty() {
+                self.by_host.remove(&host);
+            }
         }
-        if let Some(task) = pop_pending(&mut self.anywhere, &pending) {
+        if let Some(task) = pop_pending(&mut self.anywhere, &pending, &admits) {
             return Some(task);
         }
-        if self.is_relaxed(now) { pop_pending(&mut self.constrained, &pending) } else { None }
+        if self.is_relaxed(now) { pop_pending(&mut self.constrained, &pending, &admits) } else { None }
     }
 
     /// A task that is `pending`, one without a preference if there is one.
@@ -114,11 +119,23 @@ impl TaskSet {
     }
 }
 
-fn pop_pending(queue: &mut VecDeque<u32>, pending: impl Fn(u32) -> bool) -> Option<u32> {
+fn pop_pending(
+    queue: &mut VecDeque<u32>,
+    pending: impl Fn(u32) -> bool,
+    admits: impl Fn(u32) -> bool,
+) -> Option<u32> {
+    let mut passed = Vec::new();
+    let mut found = None;
     while let Some(task) = queue.pop_front() {
-        if pending(task) {
-            return Some(task);
+        match (pending(task), admits(task)) {
+            (false, _) => {}
+            (true, false) => passed.push(task),
+            (true, true) => {
+                found = Some(task);
+                break;
+            }
         }
     }
-    None
+    passed.into_iter().rev().for_each(|task| queue.push_front(task));
+    found
 }

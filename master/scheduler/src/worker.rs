@@ -164,6 +164,12 @@ impl Workers {
         self.hosts.get(name).copied()
     }
 
+    /// The name of a host.
+    pub fn host_name(&self, host: HostId) -> String {
+        let found = self.hosts.iter().find(|(_, id)| **id == host);
+        found.map(|(name, _)| name.clone()).unwrap_or_default()
+    }
+
     pub fn host_or_new(&mut self, name: &str) -> HostId {
         let next = HostId(self.hosts.len() as u32);
         *self.hosts.entry(name.to_owned()).or_insert(next)

@@ -4,13 +4,60 @@
 use super::trace::say;
 use super::world::World;
 use firesteel_common::error::ErrorCode;
-use firesteel_common::event::LoggedEvent;
-use firesteel_common::id::AppId;
+use firesteel_common::event::{AppEvent, LoggedEvent, StartCause};
+use firesteel_common::id::{AppAttemptId, AppId, StageId, TaskId};
 use firesteel_common::protocol::codec;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// What still keeps a run from its end, in words; `None` if nothing does.
 pub(crate) struct End(pub(crate) Option<String>);
+
+/// What the event log has said of tasks, to see that the work of one attempt at each is used.
+#[derive(Debug, Default)]
+pub(crate) struct Outcomes {
+    /// Attempts that were started or adopted, and are not over.
+    running: BTreeSet<TaskId>,
+    /// Partitions whose work is used.
+    done: BTreeSet<(AppAttemptId, StageId, u32)>,
+}
+
+impl Outcomes {
+    /// A master that starts knows nothing of what ran.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    fn check(&mut self, event: &LoggedEvent) -> Option<String> {
+        let partition = |task: &TaskId| (task.app, task.stage, task.partition);
+        match &event.event {
+            AppEvent::TaskStarted { task, cause, .. } => {
+                let rivals = self.running.iter().filter(|other| partition(other) == partition(task)).count();
+                let most = usize::from(*cause == StartCause::Speculation);
+                if rivals != most {
+                    return Some(format!("duplicated: {task} starts ({cause:?}) beside {rivals} attempts"));
+                }
+                // A rival beside an attempt whose work is done already would have been seen above.
+                self.done.remove(&partition(task));
+                self.running.insert(*task);
+            }
+            AppEvent::TaskAdopted { task, .. } => {
+                self.done.remove(&partition(task));
+                self.running.insert(*task);
+            }
+            AppEvent::TaskFinished { task, .. } => {
+                if !self.running.remove(task) || !self.done.insert(partition(task)) {
+                    return Some(format!("duplicated: the work of {task} is used, and another's was"));
+                }
+            }
+            AppEvent::TaskFailed { task, .. } | AppEvent::TaskLost { task, .. } => {
+                self.running.remove(task);
+            }
+            _ => {}
+        }
+        None
+    }
+}
 
 impl World {
     /// An outcome has become durable: it must be the right one, of the last attempt.
@@ -34,6 +81,7 @@ impl World {
                         ErrorCode::Killed => client.killed,
                         ErrorCode::TaskRetriesExhausted => program.poison,
                         ErrorCode::NotDeterministic | ErrorCode::StageRetriesExhausted => program.unordered,
+                        ErrorCode::WorkersExcluded => client.failures_seen || program.poison,
                         // A large result went with its worker before the driver could fetch it.
                         ErrorCode::BlockMissing => program.large,
                         _ => false,
@@ -50,6 +98,9 @@ impl World {
     pub(crate) fn check_log(&mut self, event: &LoggedEvent) {
         if !self.journal.apps.contains_key(&event.app.app) {
             self.fail(format!("wrong: the event log names {}, which nobody has submitted", event.app));
+        }
+        if let Some(wrong) = self.outcomes.check(event) {
+            self.fail(wrong);
         }
     }
 

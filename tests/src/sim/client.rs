@@ -25,13 +25,24 @@ pub(crate) struct Client {
     /// Whether its driver was made to crash.
     pub(crate) driver_crashed: bool,
     pub(crate) done: bool,
+    /// Whether an attempt of it was made to fail, or an executor of it to crash.
+    pub(crate) failures_seen: bool,
 }
 
 impl Client {
     pub(crate) fn new(number: usize, rng: &mut Rng) -> Self {
         let code = if rng.chance(25) { TaskCode::Sql } else { TaskCode::Plugin(plugin(number as u64)) };
         let program = Arc::new(random_program(rng, code));
-        Self { number, program, code, app: None, killed: false, driver_crashed: false, done: false }
+        Self {
+            number,
+            program,
+            code,
+            app: None,
+            killed: false,
+            driver_crashed: false,
+            done: false,
+            failures_seen: false,
+        }
     }
 
     /// What its driver runs if it runs on a worker.

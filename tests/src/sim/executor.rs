@@ -86,6 +86,14 @@ pub(crate) struct Attempt {
     /// Its work is done, but a request is not answered.
     due: bool,
     pub(crate) fails: bool,
+    /// It does not end before.
+    pub(crate) slow_until: u64,
+}
+
+impl Attempt {
+    pub(crate) fn task(&self) -> TaskId {
+        self.launch.task
+    }
 }
 
 /// An executor process.
@@ -215,6 +223,7 @@ impl World {
                 works: false,
                 due: false,
                 fails: false,
+                slow_until: 0,
             };
             executor.requests += 1;
             let request = executor.requests;
@@ -403,6 +412,11 @@ impl World {
             attempt.due = true;
             return;
         }
+        let slow_until = attempt.slow_until;
+        if slow_until > self.clock.now() {
+            return self.clock.at(slow_until, Happening::TaskEnds { of, task });
+        }
+        let Some(executor) = self.executor(of) else { return };
         let Some(attempt) = executor.attempts.remove(&task) else { return };
         if attempt.fails || (attempt.plan.poison && task.partition == 0) {
             let error = Error::new(ErrorCode::JobFailed, "the task fails on purpose");

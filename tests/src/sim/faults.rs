@@ -51,6 +51,7 @@ kinds! {
     MissingBlock = "missing block", 8;
     Kill = "kill application", 3;
     Leave = "worker leaves", 8;
+    SlowTask = "slow task", 10;
 }
 
 /// A fault that is planned.
@@ -156,6 +157,7 @@ impl World {
             Kind::MissingBlock => self.damage_block(false),
             Kind::Kill => self.kill_application(),
             Kind::Leave => self.leave(),
+            Kind::SlowTask => self.slow_task(),
         };
         if done {
             self.plan.count(kind);
@@ -183,6 +185,7 @@ impl World {
             }
         }
         let Some((host, life, app)) = self.rng.pick(&all) else { return false };
+        self.note_failure(app.app);
         self.end_executor(host, life, app, "killed by signal 11");
         true
     }
@@ -339,20 +342,36 @@ impl World {
         true
     }
 
-    fn fail_task(&mut self) -> bool {
+    fn some_attempt(&mut self) -> Option<&mut super::executor::Attempt> {
         let mut running = Vec::new();
         for host in &self.hosts {
             for (app, executor) in host.process.iter().flat_map(|process| &process.executors) {
                 running.extend(executor.attempts.keys().map(|task| (host.number, *app, *task)));
             }
         }
-        let Some((host, app, task)) = self.rng.pick(&running) else { return false };
+        let (host, app, task) = self.rng.pick(&running)?;
         let process = self.hosts.get_mut(host).and_then(|host| host.process.as_mut());
-        let executor = process.and_then(|process| process.executors.get_mut(&app));
-        if let Some(attempt) = executor.and_then(|executor| executor.attempts.get_mut(&task)) {
+        process.and_then(|process| process.executors.get_mut(&app))?.attempts.get_mut(&task)
+    }
+
+    fn fail_task(&mut self) -> bool {
+        let failing = self.some_attempt().map(|attempt| {
             attempt.fails = true;
-        }
-        true
+            attempt.task().app.app
+        });
+        failing.is_some_and(|app| self.note_failure(app))
+    }
+
+    /// An application has been made to suffer a failure that counts against workers.
+    fn note_failure(&mut self, app: firesteel_common::id::AppId) -> bool {
+        let client = self.journal.apps.get(&app).and_then(|record| self.clients.get_mut(record.client));
+        client.map(|client| client.failures_seen = true).is_some()
+    }
+
+    /// An attempt takes seconds longer than it should; a rival of it does not.
+    fn slow_task(&mut self) -> bool {
+        let until = self.clock.now() + self.rng.between(500_000, 12_000_000);
+        self.some_attempt().map(|attempt| attempt.slow_until = until).is_some()
     }
 
     /// Damages a block, or makes it vanish, with or without the store's noticing.

@@ -1,6 +1,6 @@
 //! The simulated world: everything that exists in a run, what can happen in it, and the loop over it.
 
-use super::checkers::End;
+use super::checkers::{End, Outcomes};
 use super::client::Client;
 use super::clock::{Clock, Rng, mix};
 use super::driver::DriverProcess;
@@ -151,6 +151,7 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) steps: u64,
     pub(crate) failure: Option<String>,
+    pub(crate) outcomes: Outcomes,
     lives: u64,
 }
 
@@ -177,6 +178,7 @@ impl World {
             plan,
             steps: 0,
             failure: None,
+            outcomes: Outcomes::default(),
             lives: 0,
         };
         world.begin();

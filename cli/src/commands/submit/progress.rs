@@ -39,7 +39,7 @@ impl Progress {
                 Some(format!("{stage} done: {}, {} tasks{again}", stage_of.name, stage_of.tasks))
             }
             AppEvent::TaskStarted { cause, .. } => {
-                self.again += u32::from(cause != StartCause::First);
+                self.again += u32::from(!matches!(cause, StartCause::First | StartCause::Speculation));
                 None
             }
             AppEvent::TaskFinished { task, metrics } => {

@@ -3,6 +3,7 @@
 
 mod drain;
 mod drivers;
+mod exclusion;
 mod jobs;
 mod limits;
 mod loss;
@@ -11,6 +12,7 @@ mod placement;
 mod render;
 mod script;
 mod settings;
+mod speculation;
 mod workers;
 
 use script::Script;

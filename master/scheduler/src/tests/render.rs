@@ -86,6 +86,10 @@ fn to_driver(message: &ToDriver) -> Option<String> {
     })
 }
 
+fn by(stage: Option<firesteel_common::id::StageId>) -> String {
+    stage.map_or("the application".to_owned(), |stage| stage.to_string())
+}
+
 fn log(event: &AppEvent) -> Option<String> {
     Some(match event {
         AppEvent::TaskStarted { cause: StartCause::First, .. } => return None,
@@ -100,6 +104,15 @@ fn log(event: &AppEvent) -> Option<String> {
             format!("{stage} rolls back {}", list(consumers, |consumer| consumer.to_string()))
         }
         AppEvent::WorkerLost { worker, reason } => format!("{worker} lost: {reason:?}"),
+        AppEvent::WorkerExcluded { worker, stage, failures } => {
+            format!("{worker} excluded by {} after {failures}", by(*stage))
+        }
+        AppEvent::HostExcluded { host, stage, workers } => {
+            format!("{host} excluded by {} after {workers}", by(*stage))
+        }
+        AppEvent::WorkerIncluded { worker } => format!("{worker} included"),
+        AppEvent::HostIncluded { host } => format!("{host} included"),
+        AppEvent::TaskAdopted { task, worker } => format!("{} goes on on {worker}", short(task)),
         AppEvent::ExecutorLost { worker, .. } => format!("executor of {worker} lost"),
         _ => return None,
     })

@@ -173,9 +173,10 @@ impl Script {
     }
 
     /// The worker on which the attempt at a task runs, and the attempt.
-    fn running(&self, stage: StageId, partition: u32) -> (String, TaskId) {
+    fn running(&self, stage: StageId, partition: u32, on: Option<&str>) -> (String, TaskId) {
         let is_it = |task: &&TaskId| task.stage == stage && task.partition == partition;
-        let found = self.workers.iter().find_map(|(name, worker)| {
+        let mut workers = self.workers.iter().filter(|(name, _)| on.is_none_or(|on| on == *name));
+        let found = workers.find_map(|(name, worker)| {
             Some((name.clone(), *worker.registration.running.iter().find(is_it)?))
         });
         found.unwrap_or_else(|| panic!("{stage}/{partition} does not run\n{}", self.log))
@@ -284,7 +285,7 @@ impl Script {
             let name = words.get("from").unwrap().to_owned();
             return self.report(&name, task, words);
         }
-        let (name, task) = self.running(stage, partition);
+        let (name, task) = self.running(stage, partition, words.get("on"));
         if command == "miss" {
             let (stage, map) = words.get("map").unwrap().split_once('/').unwrap();
             let (stage, map) = (StageId(stage.parse().unwrap()), map.parse().unwrap());
