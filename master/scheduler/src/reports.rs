@@ -46,7 +46,7 @@ impl Run {
         if !self.fits(task, &outcome) {
             self.free_stale(cx, worker, task, &outcome);
             let what = "it reports something else than its stage makes";
-            return self.task_failed(cx, task, Error::new(ErrorCode::Internal, what));
+            return self.task_failed(cx, worker, task, Error::new(ErrorCode::Internal, what));
         }
         match outcome {
             TaskOutcome::MapOutput(_) | TaskOutcome::Result(_) => {
