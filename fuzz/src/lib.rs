@@ -8,5 +8,6 @@
 pub mod alloc;
 pub mod any;
 pub mod mutate;
+pub mod ports;
 pub mod sweep;
 pub mod targets;

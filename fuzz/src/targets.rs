@@ -6,6 +6,8 @@ mod messages;
 mod stored;
 mod texts;
 
+pub(crate) use messages::greetings;
+
 use crate::mutate::Rng;
 
 /// Something that takes bytes from others.

@@ -5,27 +5,27 @@
 //! master removes the run directory as its last act. What is *not* here: assertions, and anything about the
 //! content of a job.
 
+mod server;
+
 use firesteel_common::error::{Error, ErrorCode, Result};
 use firesteel_common::event::{AppEvent, LoggedEvent};
 use firesteel_common::http::{AppStatus, ErrorBody, PluginInfo, SubmitRequest, SubmitResponse, WorkerInfo};
 use firesteel_common::id::AppId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use server::Process;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// How long a process may take to be ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long one request may wait at the master, in milliseconds.
 const WAIT_MS: u64 = 20_000;
-/// How many lines of a process's log are shown when it was not ready.
-const TAIL: usize = 20;
 
 /// What a cluster is started with.
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ pub struct Setup {
     pub workers: u32,
     /// Task slots of each.
     pub cores: u32,
-    /// Further settings, as `section.key=value`.
+    /// Further settings, as `section.key=value`; `{role}` in a value is `master` or `worker`.
     pub settings: Vec<String>,
 }
 
@@ -116,6 +116,7 @@ impl Cluster {
             .proxy(None)
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_millis(WAIT_MS) + PATIENCE))
+            .tls_config(trust(&run)?)
             .build();
         let token = token.trim().to_owned();
         let agent = config.new_agent();
@@ -193,6 +194,34 @@ impl Cluster {
         let worker = Process::spawn(&name, &self.setup, &self.run, &["worker", "--cores", &cores])?;
         self.workers.push(worker);
         Ok(())
+    }
+
+    /// Starts one more worker that dials the master at another address, and waits until the master has taken
+    /// it.
+    ///
+    /// # Errors
+    /// If it cannot be started, or is not ready in time.
+    pub fn spawn_worker_through(&mut self, master: &str) -> Result<()> {
+        let name = format!("worker-{}", self.workers.len() + 1);
+        let cores = self.setup.cores.to_string();
+        let args = ["worker", "--cores", &cores, "--master", master];
+        let worker = Process::spawn(&name, &self.setup, &self.run, &args)?;
+        worker.line("worker ")?;
+        self.workers.push(worker);
+        Ok(())
+    }
+
+    /// The logs of its processes: a name, and what was written.
+    ///
+    /// # Errors
+    /// `IO` if one cannot be read.
+    pub fn logs(&self) -> Result<Vec<(String, String)>> {
+        let read = |process: &Process| {
+            let bytes = std::fs::read(&process.log)
+                .map_err(|cause| Error::io(format!("reading the log of {}", process.name), &cause))?;
+            Ok((process.name.clone(), String::from_utf8_lossy(&bytes).into_owned()))
+        };
+        std::iter::once(&self.master).chain(&self.workers).map(read).collect()
     }
 
     /// Kills a worker (counted from 0) with SIGKILL.
@@ -356,6 +385,17 @@ impl Cluster {
     }
 }
 
+/// The authority of the cluster, if it has certificates.
+fn trust(run: &Path) -> Result<TlsConfig> {
+    let Ok(pem) = std::fs::read(run.join("ca.crt")) else { return Ok(TlsConfig::default()) };
+    let certificate = Certificate::from_pem(&pem)
+        .map_err(|cause| Error::new(ErrorCode::ConfigInvalid, format!("the authority: {cause}")))?;
+    Ok(TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&[certificate]))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build())
+}
+
 fn spawn_master(setup: &Setup, dir: &Path, addresses: Option<(&str, &str)>) -> Result<Process> {
     let (listen, http) = addresses.unwrap_or(("127.0.0.1:0", "127.0.0.1:0"));
     Process::spawn("master", setup, dir, &["master", "--temporary", "--listen", listen, "--http", http])
@@ -386,90 +426,4 @@ fn program() -> Result<Command> {
         command.env_remove(name);
     }
     Ok(command)
-}
-
-/// A server process.
-struct Process {
-    name: String,
-    child: Child,
-    lines: Receiver<String>,
-    log: PathBuf,
-}
-
-impl Process {
-    fn spawn(name: &str, setup: &Setup, dir: &Path, args: &[&str]) -> Result<Self> {
-        let failed = |cause: &std::io::Error| Error::io(format!("starting {name}"), cause);
-        let log = dir.join(format!("{name}.log"));
-        let mut command = program()?;
-        command.args(args).arg("--run-dir").arg(dir);
-        command.args(setup.settings.iter().flat_map(|setting| ["--set", setting]));
-        let mut child = command
-            .args(["--die-with-parent", &std::process::id().to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log).map_err(|cause| failed(&cause))?)
-            .spawn()
-            .map_err(|cause| failed(&cause))?;
-        let (sender, lines) = sync_channel(64);
-        if let Some(stdout) = child.stdout.take() {
-            std::thread::spawn(move || {
-                for line in BufReader::new(stdout).lines().map_while(std::result::Result::ok) {
-                    let _ = sender.try_send(line);
-                }
-            });
-        }
-        Ok(Self { name: name.to_owned(), child, lines, log })
-    }
-
-    /// What follows `word` on the next line that begins with it.
-    fn line(&self, word: &str) -> Result<String> {
-        loop {
-            let what = match self.lines.recv_timeout(PATIENCE) {
-                Ok(line) => match line.strip_prefix(word) {
-                    Some(rest) => return Ok(rest.trim().to_owned()),
-                    None => continue,
-                },
-                Err(RecvTimeoutError::Timeout) => "was not ready in time",
-                Err(RecvTimeoutError::Disconnected) => "ended before it was ready",
-            };
-            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
-            return Err(Error::new(ErrorCode::ProcessDied, format!("{} {what}", self.name)).with_detail(tail));
-        }
-    }
-
-    fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    fn terminate(&mut self) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        if let (Ok(None), Some(pid)) = (self.child.try_wait(), pid) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-    }
-
-    /// Whether it has ended, at the latest after [`PATIENCE`].
-    fn has_ended(&mut self) -> bool {
-        let deadline = Instant::now() + PATIENCE;
-        // Its output ends when it does.
-        while self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
-        if Instant::now() >= deadline {
-            self.kill();
-            return false;
-        }
-        let _ = self.child.wait();
-        true
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // A test that failed in the middle leaves nothing either; the master removes its directory on
-        // SIGTERM.
-        self.terminate();
-        let _ = self.has_ended();
-    }
 }

@@ -3,4 +3,5 @@
 
 pub mod cluster;
 pub mod fault;
+pub mod process;
 pub mod sim;

@@ -1,7 +1,6 @@
 //! `scripts/bench`: figures on stdout, nothing else written. What they mean stands in `docs/benchmarks.md`.
 
 mod heartbeats;
-mod process;
 mod queue;
 
 use crate::{failed, text, timing};

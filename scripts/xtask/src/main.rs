@@ -1,4 +1,4 @@
-//! The project's own tasks, behind the doors in `scripts/`: test, quickstart, bench, sim, chaos.
+//! The project's own tasks, behind the doors in `scripts/`: test, quickstart, bench, sim, chaos, fuzz.
 //!
 //! It runs other programs (cargo, `firesteel`) and prints what came of it. What is *not* here: a part of the
 //! product. Nothing depends on this crate.
@@ -7,6 +7,7 @@ mod bench;
 mod cargo;
 mod chaos;
 mod fences;
+mod fuzz;
 mod quickstart;
 mod sim;
 mod test;
@@ -36,6 +37,8 @@ enum Task {
     Sim(sim::SimArgs),
     /// Kills a process of a real cluster in the middle of its work, and compares the answer
     Chaos(chaos::ChaosArgs),
+    /// Mutated input for the ports of a real cluster, or for every decoder
+    Fuzz(fuzz::FuzzArgs),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::Sim(args) => sim::run(&args),
         Task::Chaos(args) => chaos::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,7 +3,6 @@
 //! The workers are sockets of this process: each proves the cluster's key, registers, and sends a heartbeat
 //! as often as the master wants it. They run nothing. What the master uses of one core is read from `/proc`.
 
-use super::process;
 use crate::failed;
 use clap::Args;
 use firesteel_common::error::{Error, Result};
@@ -14,6 +13,7 @@ use firesteel_common::protocol::hello::Role;
 use firesteel_common::protocol::worker::{FromWorker, Registration, ToMaster, ToWorker};
 use firesteel_net::{Key, Socket, read_frame, write_frame};
 use firesteel_tests::cluster::{Cluster, Setup};
+use firesteel_tests::process;
 use std::io::Write;
 use std::time::{Duration, Instant};
 

@@ -4,13 +4,13 @@
 //! The submissions come over several HTTP connections at a real cluster, whose workers run drivers meanwhile.
 //! Then the master is killed and started again. What has not run when its time is over is killed over HTTP.
 
-use super::process;
 use crate::failed;
 use clap::Args;
 use firesteel_common::error::{Error, ErrorCode, Result};
 use firesteel_common::http::{AppState, AppStatus, SubmitRequest, SubmitResponse};
 use firesteel_common::id::{AppId, PluginHash};
 use firesteel_tests::cluster::{Cluster, Setup, artifact};
+use firesteel_tests::process;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 

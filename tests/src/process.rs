@@ -1,7 +1,6 @@
 //! What the system says of a process: its memory and its processor time, read from `/proc`.
 
-use crate::failed;
-use firesteel_common::error::{Error, Result};
+use firesteel_common::error::{Error, ErrorCode, Result};
 
 /// Clock ticks of `/proc/PID/stat` in a second (USER_HZ of Linux on every platform).
 const TICKS: f64 = 100.0;
@@ -29,7 +28,7 @@ pub fn memory(pid: u32) -> Result<Memory> {
     mib("VmRSS:")
         .zip(mib("VmHWM:"))
         .map(|(resident, peak)| Memory { resident, peak })
-        .ok_or_else(|| failed(format!("process {pid} has no memory")))
+        .ok_or_else(|| gone(pid))
 }
 
 /// Processor time that a process has used so far, of all its threads, in seconds.
@@ -45,8 +44,12 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
         fields.split_whitespace().skip(11).take(2).filter_map(|word| word.parse().ok()).collect();
     match ticks[..] {
         [user, system] => Ok((user + system) / TICKS),
-        _ => Err(failed(format!("process {pid} has no processor time"))),
+        _ => Err(gone(pid)),
     }
+}
+
+fn gone(pid: u32) -> Error {
+    Error::new(ErrorCode::ProcessDied, format!("process {pid} has ended"))
 }
 
 fn read(pid: u32, file: &str) -> Result<String> {
