@@ -5,7 +5,7 @@
 use crate::error::Error;
 use crate::graph::StageSpec;
 use crate::protocol::driver::FromDriver;
-use crate::protocol::worker::{FromWorker, ToMaster};
+use crate::protocol::worker::{FromWorker, REFUSALS_MAX, ToMaster};
 use crate::task::TaskOutcome;
 
 /// The longest name of a stage, a job, a group, a host, in bytes.
@@ -85,6 +85,14 @@ impl FromWorker {
                 cut(reason, MESSAGE_MAX);
             }
             ToMaster::Output { source, .. } => cut(source, NAME_MAX),
+            ToMaster::Refusals { at, refusals } => {
+                cut(at, NAME_MAX);
+                refusals.truncate(REFUSALS_MAX);
+                for (from, why, _) in refusals {
+                    cut(from, NAME_MAX);
+                    cut(why, NAME_MAX);
+                }
+            }
             _ => {}
         }
     }

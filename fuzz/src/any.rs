@@ -147,6 +147,12 @@ impl<A: Any, B: Any> Any for (A, B) {
     }
 }
 
+impl<A: Any, B: Any, C: Any> Any for (A, B, C) {
+    fn any(source: &mut Source<'_>) -> Self {
+        (source.any(), source.any(), source.any())
+    }
+}
+
 impl<K: Any + Ord, V: Any> Any for BTreeMap<K, V> {
     fn any(source: &mut Source<'_>) -> Self {
         Vec::any(source).into_iter().collect()

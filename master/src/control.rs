@@ -201,6 +201,13 @@ fn note_output(shared: &Shared, from: FromWorker) -> Option<FromWorker> {
             shared.logs.write(app.app, source, bytes, shared.board.runs(app.app));
             None
         }
+        ToMaster::Refusals { at, refusals } => {
+            let at = format!("data server {at}");
+            for (source, why, count) in refusals {
+                shared.audit.refused_elsewhere(source, &at, why, *count);
+            }
+            None
+        }
         ToMaster::DriverExited { app, .. } => {
             shared.logs.driver_exited(app.app);
             Some(from)

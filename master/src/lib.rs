@@ -25,6 +25,7 @@ mod run;
 mod sessions;
 mod tokens;
 
+pub use audit::{AuditReport, verify_audit};
 pub use elf::read_descriptor;
 pub use http::route_table;
 pub use options::{AUTHORITY_FILE, MasterOptions, MasterState, read_state, read_token};

@@ -1,8 +1,9 @@
-//! `firesteel admin certs`: the certificates of a cluster of several machines, as files. What is in them is
-//! the work of `common/net`.
+//! `firesteel admin`: the certificates of a cluster of several machines, as files, and the check of an audit
+//! log. What is in certificates is the work of `common/net`, and what a log promises that of `master`.
 
+use super::{ListFormat, print_json};
 use crate::failure::{Exit, Failure, Outcome};
-use crate::print;
+use crate::{print, run_dir};
 use clap::{Args, Subcommand};
 use firesteel_common::error::{Error, ErrorCode};
 use firesteel_net::tls::authority::{Authority, Issued, Part};
@@ -21,6 +22,51 @@ const DAYS_MAX: i64 = 825;
 #[derive(Debug, Subcommand)]
 pub enum AdminCommand {
     Certs(CertsArgs),
+    /// Looks after the audit log of a master
+    #[command(subcommand)]
+    Audit(AuditCommand),
+}
+
+/// What an operator does with an audit log.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    Verify(VerifyArgs),
+}
+
+/// Checks that no entry of the audit log was changed or taken away
+///
+/// Reads the files audit.jsonl and audit-*.jsonl of a run directory; the master may run or
+/// not. Prints the hash of the last entry: noted elsewhere, it shows later that nothing
+/// before it was taken away. Ends with an error that names the line if it is not whole.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The run directory of the master
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+    /// How to print it
+    #[arg(short = 'o', long = "output", alias = "format", value_enum, default_value_t)]
+    format: ListFormat,
+}
+
+impl VerifyArgs {
+    fn run(self) -> Outcome<Exit> {
+        let report = firesteel_master::verify_audit(&run_dir::find(self.run_dir.as_deref())?)?;
+        match self.format {
+            ListFormat::Json => print_json(&report)?,
+            ListFormat::Table => {
+                print::line(format!("entries      {}", report.entries))?;
+                print::line(format!("files        {}", report.files))?;
+                if let Some(since) = &report.since {
+                    print::line(format!("since        {since} (older ones were removed by the master)"))?;
+                }
+                if report.passed_over > 0 {
+                    print::line(format!("passed over  {} lines that are no entries", report.passed_over))?;
+                }
+                print::line(format!("last         {}", report.last))?;
+            }
+        }
+        Ok(Exit::Done)
+    }
 }
 
 impl AdminCommand {
@@ -28,6 +74,7 @@ impl AdminCommand {
     pub fn run(self) -> Outcome<Exit> {
         match self {
             AdminCommand::Certs(args) => args.run(),
+            AdminCommand::Audit(AuditCommand::Verify(args)) => args.run(),
         }
     }
 }

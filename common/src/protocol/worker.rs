@@ -268,7 +268,17 @@ pub enum ToMaster {
         /// The map outputs, each with whether it is held here now.
         outputs: Vec<(TaskId, bool)>,
     },
+    /// Connections to its data server that were refused since it last said so; for the audit log.
+    Refusals {
+        /// The address of its data server, `host:port`.
+        at: String,
+        /// From where, why, and how often; at most [`REFUSALS_MAX`].
+        refusals: Vec<(String, String, u64)>,
+    },
 }
+
+/// The most entries of [`ToMaster::Refusals`].
+pub const REFUSALS_MAX: usize = 64;
 
 /// What a worker says when it (re)connects.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -127,6 +127,7 @@ any_enum! {
         Register(_), Heartbeat, TasksFinished(_), FetchFailed { task, stage, map, place, cause },
         ExecutorLost { app, reason, tasks, stopped }, DriverExited { app, reason }, ExecutorStarted { app, pid },
         Output { app, source, bytes }, Draining, OutputsMoved { app, from, outputs },
+        Refusals { at, refusals },
     }
     FromDriver {
         Attach { stages, jobs }, Submit(_), Extend { job, stages, targets, open },

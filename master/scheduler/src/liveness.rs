@@ -46,7 +46,8 @@ impl Scheduler {
             ToMaster::Register(_)
             | ToMaster::Heartbeat
             | ToMaster::Output { .. }
-            | ToMaster::ExecutorStarted { .. } => {}
+            | ToMaster::ExecutorStarted { .. }
+            | ToMaster::Refusals { .. } => {}
             ToMaster::TasksFinished(reports) => {
                 for report in reports {
                     match self.run_of(report.task.app) {

@@ -39,8 +39,8 @@ pub(super) fn refuse(record: Record) -> Deferred {
     }
 }
 
-/// Runs something of which a panic must not end the journal's thread; `None` if it panicked. What it worked on
-/// is given up by the caller: a transaction, and with it the open database.
+/// Runs something of which a panic must not end the journal's thread; `None` if it panicked. What it worked
+/// on is given up by the caller: a transaction, and with it the open database.
 pub(super) fn survive<T>(run: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(run)).ok()
 }

@@ -1,5 +1,5 @@
-//! Full disks under a running master: what is refused says why, what runs goes on, and with room again all is as
-//! before. Each is a small file system in memory, which only root can mount; otherwise the tests say so and end.
+//! Full disks under a running master: what is refused says why, what runs goes on, and with room again all
+//! is as before. Each is a small file system in memory, which only root can mount; otherwise the tests say so.
 
 use crate::harness::{Master, error};
 use crate::worker::{Driver, Worker};
@@ -7,6 +7,7 @@ use firesteel_common::error::ErrorCode;
 use firesteel_common::event::LoggedEvent;
 use firesteel_common::http::AppState;
 use firesteel_common::id::{AppAttemptId, AppId};
+use firesteel_master::verify_audit;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -145,6 +146,28 @@ fn a_full_disk_under_the_plugins_refuses_an_upload_and_keeps_nothing_of_it() {
     disk.free();
     let hash = master.upload(&plugin).hash;
     assert_eq!(names(), [hash.to_string().as_str()]);
+}
+
+#[test]
+fn the_audit_log_waits_for_room_and_stays_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = dir.path().join("run");
+    let Some(disk) = Small::mount(&run_dir) else { return };
+    let master = Master::start(&run_dir);
+    disk.fill();
+    for number in 0..40 {
+        let path = format!("/api/firesteel/v1/number-{number}");
+        let host = [("Host", master.state.http.as_str())];
+        assert_eq!(crate::roles::request(&master, "GET", &path, &host, "").0, 401);
+    }
+    disk.free();
+    until("all entries", || {
+        let text = String::from_utf8(master.get_raw("/audit?limit=1000").1).unwrap();
+        (0..40).all(|number| text.contains(&format!("/number-{number}\"")))
+    });
+    assert_eq!(master.terminate().code(), Some(0));
+    let report = verify_audit(&run_dir).unwrap();
+    assert_eq!((report.files, report.passed_over), (1, 0));
 }
 
 #[test]

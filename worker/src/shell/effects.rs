@@ -21,7 +21,8 @@ use firesteel_common::protocol::hello::Role;
 use firesteel_common::protocol::worker::{DriverLaunch, DriverProgram, FromWorker, ToMaster};
 use firesteel_common::{Error, Result};
 use firesteel_core::{WorkerEffect, WorkerEvent};
-use firesteel_net::{Key, Link, SendFailed, socket_pair};
+use firesteel_net::blocks::Refused;
+use firesteel_net::{DataServer, Key, Link, SendFailed, socket_pair};
 use firesteel_store::BlockStore;
 use parking_lot::Mutex;
 use rustix::process::Signal;
@@ -66,6 +67,8 @@ pub struct Hands {
     outputs: Outputs,
     faults: Arc<Faults>,
     events: Slot,
+    /// Where the data server is, and whom it has refused.
+    refused: Option<(String, Arc<Refused>)>,
 }
 
 /// What remains to be done when the actor has ended.
@@ -142,6 +145,7 @@ impl Hands {
             outputs,
             faults,
             events,
+            refused: None,
         })
     }
 
@@ -208,6 +212,9 @@ impl Hands {
     fn send(&mut self, message: FromWorker) {
         if matches!(message.message, ToMaster::Heartbeat) {
             self.faults.hit("worker.heartbeat");
+            if let Some(refusals) = self.refusals(&message) {
+                self.send(refusals);
+            }
         }
         let Some(link) = &self.master else { return };
         match link.try_send(message) {
@@ -220,6 +227,25 @@ impl Hands {
                 self.master = None;
             }
         }
+    }
+
+    /// Whom the data server has refused since the last heartbeat.
+    fn refusals(&self, heartbeat: &FromWorker) -> Option<FromWorker> {
+        self.master.as_ref()?;
+        let (at, refused) = self.refused.as_ref()?;
+        let taken = refused.take().into_iter();
+        let refusals: Vec<(String, String, u64)> =
+            taken.map(|(from, why, count)| (from.to_string(), format!("{why:?}"), count)).collect();
+        if refusals.is_empty() {
+            return None;
+        }
+        let message = ToMaster::Refusals { at: at.clone(), refusals };
+        Some(FromWorker { message, ..heartbeat.clone() })
+    }
+
+    /// Whom the data server refuses, the master is to hear.
+    pub fn tell_refusals(&mut self, server: &DataServer) {
+        self.refused = Some((server.address(), server.refused()));
     }
 
     fn fetch(&self, plugin: PluginHash) -> Result<()> {

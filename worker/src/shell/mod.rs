@@ -66,7 +66,8 @@ pub fn run(options: WorkerOptions) -> Result<()> {
     let system = System::new();
     let ending = Ending::default();
     let address = MasterAddress::new(options.master.clone(), &options.run_dir, transport);
-    let hands = Hands::new(&options, &directory, cages, address.clone(), store, blocks, faults.clone())?;
+    let mut hands = Hands::new(&options, &directory, cages, address.clone(), store, blocks, faults.clone())?;
+    hands.tell_refusals(&server);
     let keeper = hands.keeper();
     let actor = WorkerActor::new(core, hands, faults, options.on_ready, ending.clone());
     let mailbox = Mailbox::new(system.block_on(async { actor.start() }));

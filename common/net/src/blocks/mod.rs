@@ -9,7 +9,7 @@ mod server;
 mod tests;
 
 pub use client::DataClient;
-pub use server::DataServer;
+pub use server::{DataServer, Refused};
 
 use firesteel_common::block::{BlockId, MapStatus};
 use std::os::fd::OwnedFd;

@@ -3,7 +3,7 @@
 use super::{BlockSource, OpenBlock};
 use crate::frame::{encode_frame, lost, read_frame};
 use crate::key::Key;
-use crate::listener::{Listener, Service};
+use crate::listener::{Listener, Refusal, Service};
 use crate::socket::Socket;
 use crate::transport::Transport;
 use firesteel_common::block::MapStatus;
@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 use std::collections::BTreeMap;
 use std::io::BufReader;
-use std::net::{Shutdown, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +35,32 @@ const SEND_LEN: u64 = 8 * 1024 * 1024;
 /// to who proves the cluster secret as a fetcher.
 pub struct DataServer {
     listener: Listener,
+    refused: Arc<Refused>,
     connections: Arc<Connections>,
+}
+
+/// The most sources that are told apart; more are counted together, under the address `::`.
+const SOURCES_MAX: usize = 48;
+
+/// Connections that were refused, by source and reason, until somebody takes the counts. Bounded.
+#[derive(Default)]
+pub struct Refused {
+    counts: Mutex<BTreeMap<(IpAddr, Refusal), u64>>,
+}
+
+impl Refused {
+    fn note(&self, why: Refusal, from: IpAddr) {
+        let mut counts = self.counts.lock();
+        let known = counts.len() < SOURCES_MAX || counts.contains_key(&(from, why));
+        let from = if known { from } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+        *counts.entry((from, why)).or_default() += 1;
+    }
+
+    /// The counts since they were last taken.
+    pub fn take(&self) -> Vec<(IpAddr, Refusal, u64)> {
+        let counts = std::mem::take(&mut *self.counts.lock());
+        counts.into_iter().map(|((from, why), count)| (from, why, count)).collect()
+    }
 }
 
 /// The open connections, so that they can be closed.
@@ -84,14 +109,22 @@ impl DataServer {
                 connections.remove(id);
             }
         };
-        let listener =
-            Listener::serve(listener, Service::over(transport, "data", Role::Worker), key_for, serve)?;
-        Ok(DataServer { listener, connections })
+        let refused = Arc::<Refused>::default();
+        let mut service = Service::over(transport, "data", Role::Worker);
+        let noted = refused.clone();
+        service.on_refusal = Box::new(move |why, from, _| noted.note(why, from));
+        let listener = Listener::serve(listener, service, key_for, serve)?;
+        Ok(DataServer { listener, refused, connections })
     }
 
     /// Where it listens, `host:port`.
     pub fn address(&self) -> String {
         self.listener.address().to_string()
+    }
+
+    /// The connections that it has refused.
+    pub fn refused(&self) -> Arc<Refused> {
+        self.refused.clone()
     }
 
     /// Stops it and closes its connections.
