@@ -39,6 +39,16 @@ pub struct MasterConfig {
     pub hosts: Vec<String>,
     /// The longest plugin that can be uploaded, in bytes.
     pub plugin_bytes_max: u64,
+    /// How many plugins are kept.
+    pub plugins_max: u32,
+    /// How many bytes of plugins are kept.
+    pub plugins_bytes_max: u64,
+    /// For how long a plugin is kept that nobody uses, in milliseconds; 0 for ever.
+    pub plugin_unused_ms: u64,
+    /// How many ended applications are kept; 0 for all.
+    pub ended_max: u32,
+    /// For how long an ended application is kept, in milliseconds; 0 for ever.
+    pub ended_ms: u64,
     /// How much of the output of one application is kept for `logs`, in bytes.
     pub log_bytes_max: u64,
     /// Applications that may wait for a driver; a further submission is refused.

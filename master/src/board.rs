@@ -4,13 +4,14 @@
 //! is where both are looked up without asking either.
 
 use crate::journal::{Recovered, StoredOutcome};
+use crate::retention::Keep;
 use firesteel_common::error::Error;
 use firesteel_common::http::{AppState, AppStatus, DeployMode, PluginInfo, SubmitRequest};
 use firesteel_common::id::{AppAttemptId, AppId, PluginHash};
 use firesteel_common::options::AppOptions;
 use firesteel_common::{ErrorCode, event::AppEvent};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
@@ -25,6 +26,10 @@ pub(crate) struct Board {
 struct Inner {
     apps: BTreeMap<AppId, App>,
     plugins: BTreeMap<PluginHash, PluginInfo>,
+    /// When a plugin was uploaded or named last, in milliseconds since 1970.
+    used: BTreeMap<PluginHash, u64>,
+    /// Ended applications, the earliest ended first.
+    ended: BTreeSet<(u64, AppId)>,
     /// Applications that wait for a driver.
     waiting: usize,
 }
@@ -32,6 +37,7 @@ struct Inner {
 struct App {
     status: AppStatus,
     kind: AppKind,
+    plugin: Option<PluginHash>,
     /// The highest attempt that may have a driver.
     attempt: u32,
     /// Made by the first who waits for a change.
@@ -67,7 +73,7 @@ impl Board {
     pub(crate) fn new(recovered: &Recovered) -> Self {
         let board = Self::default();
         for plugin in &recovered.plugins {
-            board.add_plugin(plugin.clone());
+            board.add_plugin(plugin.clone(), 0);
         }
         for app in &recovered.apps {
             board.add_app(app.app, &app.request, &app.owner, app.submitted_ms, app.attempt);
@@ -101,8 +107,10 @@ impl Board {
             pool: AppOptions::from_conf(&request.conf).unwrap_or_default().pool,
             tags: request.tags.clone(),
         };
-        let entry = App { status, kind: AppKind::of(request), attempt, changed: None };
+        let plugin = request.plugin;
+        let entry = App { status, kind: AppKind::of(request), plugin, attempt, changed: None };
         let mut inner = self.inner.lock();
+        inner.use_plugin(plugin, submitted_ms);
         if inner.apps.insert(app, entry).is_none() {
             inner.waiting += 1;
         }
@@ -142,7 +150,7 @@ impl Board {
 
     /// An application's outcome is durable.
     pub(crate) fn end_app(&self, app: AppId, outcome: &StoredOutcome) {
-        self.change(app, |entry| {
+        let ended = self.change(app, |entry| {
             entry.status.state = match &outcome.error {
                 None => AppState::Succeeded,
                 Some(error) if error.code == ErrorCode::Killed => AppState::Killed,
@@ -151,22 +159,68 @@ impl Board {
             entry.status.ended_ms = Some(outcome.ended_ms);
             entry.status.error = outcome.error.clone();
             entry.status.result_bytes = outcome.result_bytes;
+            entry.plugin
         });
+        if let Some(plugin) = ended {
+            let mut inner = self.inner.lock();
+            inner.ended.insert((outcome.ended_ms, app));
+            inner.use_plugin(plugin, outcome.ended_ms);
+        }
     }
 
     /// Changes an application that has not ended, and tells who waits.
-    fn change(&self, app: AppId, change: impl FnOnce(&mut App)) {
+    fn change<T>(&self, app: AppId, change: impl FnOnce(&mut App) -> T) -> Option<T> {
         let mut inner = self.inner.lock();
-        let Some(entry) = inner.apps.get_mut(&app).filter(|entry| !entry.status.state.is_final()) else {
-            return;
-        };
+        let entry = inner.apps.get_mut(&app).filter(|entry| !entry.status.state.is_final())?;
         let was_waiting = entry.status.state == AppState::Waiting;
-        change(entry);
+        let changed = change(entry);
         let is_waiting = entry.status.state == AppState::Waiting;
-        if let Some(changed) = entry.changed.take() {
-            changed.notify_waiters();
+        if let Some(waiters) = entry.changed.take() {
+            waiters.notify_waiters();
         }
         inner.waiting = inner.waiting + usize::from(is_waiting) - usize::from(was_waiting);
+        Some(changed)
+    }
+
+    /// Ended applications that are kept no longer, the earliest ended first, at most `limit`.
+    pub(crate) fn outdated(&self, keep: &Keep, now_ms: u64, limit: usize) -> Vec<AppId> {
+        let inner = self.inner.lock();
+        let surplus = keep.surplus(inner.ended.len());
+        let ended = inner.ended.iter().enumerate().take(limit);
+        let over = ended
+            .take_while(|(at, (ended_ms, _))| keep.is_over(*at < surplus, now_ms.saturating_sub(*ended_ms)));
+        over.map(|(_, (_, app))| *app).collect()
+    }
+
+    /// Every ended application, at most `limit`.
+    pub(crate) fn ended(&self, limit: usize) -> Vec<AppId> {
+        self.inner.lock().ended.iter().take(limit).map(|(_, app)| *app).collect()
+    }
+
+    /// An ended application is forgotten.
+    pub(crate) fn forget(&self, app: AppId) {
+        let mut inner = self.inner.lock();
+        if let Some(gone) = inner.apps.remove(&app) {
+            inner.ended.remove(&(gone.status.ended_ms.unwrap_or_default(), app));
+        }
+    }
+
+    /// Plugins that no application needs and nobody has named since `since_ms`.
+    pub(crate) fn unused_plugins(&self, since_ms: u64) -> Vec<PluginHash> {
+        let inner = self.inner.lock();
+        let old = |hash: &&PluginHash| inner.used.get(hash).is_none_or(|used| *used < since_ms);
+        let mut unused: Vec<PluginHash> = inner.plugins.keys().filter(old).copied().collect();
+        if !unused.is_empty() {
+            let open = inner.apps.values().filter(|app| !app.status.state.is_final());
+            let needed: BTreeSet<PluginHash> = open.filter_map(|app| app.plugin).collect();
+            unused.retain(|hash| !needed.contains(hash));
+        }
+        unused
+    }
+
+    /// A plugin is of use to somebody.
+    pub(crate) fn use_plugin(&self, hash: PluginHash, at_ms: u64) {
+        self.inner.lock().use_plugin(Some(hash), at_ms);
     }
 
     /// How an application is.
@@ -240,13 +294,17 @@ impl Board {
     }
 
     /// A plugin is durable.
-    pub(crate) fn add_plugin(&self, plugin: PluginInfo) {
-        self.inner.lock().plugins.insert(plugin.hash, plugin);
+    pub(crate) fn add_plugin(&self, plugin: PluginInfo, at_ms: u64) {
+        let mut inner = self.inner.lock();
+        inner.use_plugin(Some(plugin.hash), at_ms);
+        inner.plugins.insert(plugin.hash, plugin);
     }
 
     /// A plugin is gone.
     pub(crate) fn remove_plugin(&self, hash: PluginHash) {
-        self.inner.lock().plugins.remove(&hash);
+        let mut inner = self.inner.lock();
+        inner.plugins.remove(&hash);
+        inner.used.remove(&hash);
     }
 
     /// A plugin.
@@ -262,6 +320,20 @@ impl Board {
     /// How many plugins there are.
     pub(crate) fn plugin_count(&self) -> usize {
         self.inner.lock().plugins.len()
+    }
+
+    /// Bytes of all plugins.
+    pub(crate) fn plugin_bytes(&self) -> u64 {
+        self.inner.lock().plugins.values().map(|plugin| plugin.bytes).sum()
+    }
+}
+
+impl Inner {
+    fn use_plugin(&mut self, plugin: Option<PluginHash>, at_ms: u64) {
+        if let Some(hash) = plugin {
+            let used = self.used.entry(hash).or_default();
+            *used = at_ms.max(*used);
+        }
     }
 }
 

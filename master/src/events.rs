@@ -42,6 +42,8 @@ const PASSED_OVER: &[u8] = b"{}\n";
 
 enum Job {
     Write(LoggedEvent),
+    /// The log of an application goes.
+    Remove(AppId),
     /// Answers when everything before it is in its file.
     Flush(Sender<()>),
     Stop,
@@ -102,6 +104,13 @@ impl EventLogs {
     /// Lines that a reader was not given, since they are no events. (One that is read again counts again.)
     pub(crate) fn passed_over(&self) -> u64 {
         self.counts.passed_over.load(Ordering::Relaxed)
+    }
+
+    /// Removes the log of an application, some time soon.
+    pub(crate) fn remove(&self, app: AppId) {
+        if self.jobs.send(Job::Remove(app)).is_err() {
+            tracing::error!("the thread of the event logs is gone");
+        }
     }
 
     /// Ready when lines are written to an application's log from now on.
@@ -247,6 +256,7 @@ impl Files {
             for job in first.into_iter().chain(jobs.try_iter().take(BATCH)) {
                 match job {
                     Job::Write(event) => self.keep(&event),
+                    Job::Remove(app) => self.remove(app),
                     Job::Flush(done) => flushed.push(done),
                     Job::Stop => stop = true,
                 }
@@ -276,6 +286,16 @@ impl Files {
         let text = self.waiting.entry(event.app.app).or_default();
         text.extend_from_slice(&line);
         text.push(b'\n');
+    }
+
+    fn remove(&mut self, app: AppId) {
+        self.waiting.remove(&app);
+        match std::fs::remove_file(events_path(&self.run_dir, app)) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%cause, %app, "an event log could not be removed; the next start tries again");
+            }
+            _ => {}
+        }
     }
 
     fn lose(&self, app: AppId, why: &str) {

@@ -39,6 +39,7 @@ use firesteel_common::config::MasterConfig;
 use firesteel_common::http::Role;
 use firesteel_common::{Error, ErrorCode};
 use firesteel_net::{Key, Transport, Trust};
+use plugins::Placing;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -93,6 +94,8 @@ pub(crate) struct Daemon {
     pub probing: Semaphore,
     /// Places for answers that go on.
     pub streams: Streams,
+    /// Plugins on their way to their place.
+    pub placing: Placing,
 }
 
 impl Daemon {
@@ -107,8 +110,8 @@ impl Daemon {
         config: MasterConfig,
     ) -> Self {
         let (uploads, probing) = (Semaphore::new(UPLOADS), Semaphore::new(1));
-        let streams = Streams::default();
-        Self { shared, actor, secret, trust, master, run_dir, config, uploads, probing, streams }
+        let (streams, placing) = (Streams::default(), Placing::default());
+        Self { shared, actor, secret, trust, master, run_dir, config, uploads, probing, streams, placing }
     }
 
     /// Makes a record durable. What follows from it happens in `then`, in the order of the records and

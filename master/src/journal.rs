@@ -53,6 +53,8 @@ pub(crate) enum Record {
     Outcome(Outcome, Ack<StoredOutcome>),
     /// Somebody wants an application to end.
     Kill(AppId, String, Ack<()>),
+    /// Ended applications are kept no longer; answered with those that went.
+    Forget(Vec<AppId>, Ack<Vec<AppId>>),
     /// A token was made.
     Token(StoredToken, Ack<()>),
     /// The token of this name counts no longer.

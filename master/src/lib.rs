@@ -21,6 +21,7 @@ mod options;
 mod parent;
 mod pending;
 mod program;
+mod retention;
 mod run;
 mod sessions;
 mod tokens;

@@ -125,6 +125,14 @@ impl Logs {
         }
     }
 
+    /// An application is forgotten, and its log with it.
+    pub(crate) fn forget(&self, app: AppId) {
+        let mut inner = self.inner.lock();
+        inner.bytes -= log_len(&inner.logs, app);
+        inner.logs.remove(&app);
+        inner.ended.retain(|ended| *ended != app);
+    }
+
     /// Who has printed something, in the order of their first words.
     pub(crate) fn sources(&self, app: AppId) -> Vec<LogSource> {
         self.inner.lock().logs.get(&app).map(|log| log.sources.clone()).unwrap_or_default()

@@ -13,6 +13,7 @@ use crate::logs::Logs;
 use crate::options::{AUTHORITY_FILE, MasterOptions, MasterState, SECRET_FILE, STATE_FILE, TOKEN_FILE};
 use crate::parent;
 use crate::program::app_submission;
+use crate::retention;
 use crate::tokens::Tokens;
 use actix::Addr;
 use actix_web::rt::signal::unix::{Signal, SignalKind, signal};
@@ -107,6 +108,7 @@ impl Running {
         let (http, http_address) = bind(&transport, &config.master.http)?;
         let (journal, mut recovered) = Journal::open(run_dir)?;
         check_plugins(run_dir, &mut recovered)?;
+        retention::tidy(run_dir, &recovered)?;
         let epoch = recovered.epoch;
         let shared = Shared {
             board: Arc::new(Board::new(&recovered)),
@@ -129,6 +131,7 @@ impl Running {
             transport: transport.clone(),
         }
         .listen(control)?;
+        retention::start(shared.clone(), run_dir.to_owned(), &config.master);
         let daemon = Daemon::new(
             shared.clone(),
             actor.clone(),

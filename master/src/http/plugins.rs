@@ -6,21 +6,23 @@ use super::intake::Body;
 use super::workers::stopping;
 use super::{Daemon, parse_id};
 use crate::board::no_such_plugin;
+use crate::clock::wall_ms;
 use crate::elf::read_descriptor;
 use crate::files::{create_private, plugin_path, put_in_place};
 use crate::journal::Record;
+use crate::retention::remove_plugin;
 use actix_web::HttpResponse;
 use actix_web::web::{self, Data, Json, Path, Payload};
 use firesteel_common::http::PluginInfo;
 use firesteel_common::id::PluginHash;
 use firesteel_common::{Error, ErrorCode};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::AsyncWriteExt;
-
-/// How many plugins a master keeps.
-const PLUGINS_MAX: usize = 4096;
 
 /// `GET /plugins`
 pub(super) async fn list(daemon: Data<Daemon>) -> Json<Vec<PluginInfo>> {
@@ -47,12 +49,10 @@ pub(super) async fn upload(
     let upload = Upload::create(&daemon)?;
     let (hash, bytes) = upload.receive(Body::new(body, daemon.config.plugin_bytes_max)).await?;
     if let Some(known) = daemon.shared.board.plugin(hash) {
+        daemon.shared.board.use_plugin(hash, wall_ms());
         return Ok(HttpResponse::Ok().json(known));
     }
-    if daemon.shared.board.plugin_count() >= PLUGINS_MAX {
-        let what = format!("the master keeps {PLUGINS_MAX} plugins already");
-        return Err(Error::new(ErrorCode::TooLarge, what).into());
-    }
+    let room = daemon.placing.reserve(&daemon, hash, bytes)?;
     let (upload, descriptor) = web::block(move || {
         let descriptor = read_descriptor(&upload.path)?;
         Ok::<_, Error>((upload, descriptor))
@@ -66,7 +66,8 @@ pub(super) async fn upload(
     // crash before leaves a record without a file, which the next start forgets.
     let placed = move |()| {
         put_in_place(&upload.path, &place)?;
-        board.add_plugin(kept);
+        board.add_plugin(kept, wall_ms());
+        drop(room);
         Ok(())
     };
     daemon.write(|ack| Record::Plugin(info.clone(), ack), placed).await?;
@@ -81,15 +82,47 @@ pub(super) async fn remove(
     hash: Path<String>,
 ) -> Result<HttpResponse, Failure> {
     let hash: PluginHash = parse_id(&hash)?;
-    let (board, path) = (daemon.shared.board.clone(), plugin_path(&daemon.run_dir, hash));
-    let removed = move |()| {
-        board.remove_plugin(hash);
-        std::fs::remove_file(&path)
-            .map_err(|cause| Error::io(format_args!("removing {}", path.display()), &cause))
-    };
-    daemon.write(|ack| Record::PluginRemoved(hash, ack), removed).await?;
+    remove_plugin(&daemon.shared, &daemon.run_dir, hash).await?;
     caller.did("remove plugin", hash);
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Plugins that are checked and not in their place yet, with their lengths: they count, too.
+#[derive(Clone, Default)]
+pub(crate) struct Placing(Arc<Mutex<BTreeMap<PluginHash, u64>>>);
+
+/// Room for a plugin, until it is dropped.
+struct Room {
+    placing: Placing,
+    hash: PluginHash,
+}
+
+impl Placing {
+    /// Takes room for a plugin.
+    fn reserve(&self, daemon: &Daemon, hash: PluginHash, bytes: u64) -> Result<Room, Error> {
+        let (count_max, bytes_max) = (daemon.config.plugins_max as usize, daemon.config.plugins_bytes_max);
+        let mut placing = self.0.lock();
+        let others = placing.iter().filter(|(other, _)| **other != hash);
+        let (count, sum) = others.fold((0, 0), |(count, sum), (_, bytes)| (count + 1, sum + bytes));
+        let board = &daemon.shared.board;
+        let (count, sum) = (count + board.plugin_count(), sum + board.plugin_bytes());
+        if count >= count_max || sum.saturating_add(bytes) > bytes_max {
+            let what = format!(
+                "there is no room for a plugin of {bytes} bytes: the master keeps {count} of {sum} bytes, and \
+                 at most {count_max} of {bytes_max} bytes (master.plugins_max, master.plugins_bytes_max)"
+            );
+            let help = "remove some that nobody needs, with DELETE /plugins/HASH, or raise the bound";
+            return Err(Error::new(ErrorCode::TooLarge, what).with_help(help));
+        }
+        placing.insert(hash, bytes);
+        Ok(Room { placing: self.clone(), hash })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.placing.0.lock().remove(&self.hash);
+    }
 }
 
 /// A file on its way; removed unless it was put in its place.

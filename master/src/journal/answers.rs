@@ -35,6 +35,7 @@ pub(super) fn refuse(record: Record) -> Deferred {
         Record::Outcome(_, ack) => unwritten(ack),
         Record::Plugin(_, ack) | Record::Attempt(_, ack) | Record::Kill(_, _, ack) => unwritten(ack),
         Record::PluginRemoved(_, ack) | Record::Probe(ack) => unwritten(ack),
+        Record::Forget(_, ack) => unwritten(ack),
         Record::Token(_, ack) | Record::TokenRevoked(_, ack) => unwritten(ack),
     }
 }

@@ -7,6 +7,7 @@
 //! redb refuses everything after a failed write until the file is opened anew, so the store does that itself:
 //! when a disk that was full has room again, the next transaction succeeds.
 
+mod forget;
 mod lookup;
 
 use super::answers::{Applied, Deferred, defer, not_open, panicked, refuse, survive};
@@ -184,6 +185,7 @@ impl Store {
             Record::Attempt(app, ack) => defer(ack, || attempt(txn, app), deferred),
             Record::Outcome(outcome, ack) => defer(ack, || self.outcome(txn, &outcome), deferred),
             Record::Kill(app, reason, ack) => defer(ack, || kill(txn, app, &reason), deferred),
+            Record::Forget(apps, ack) => defer(ack, || forget::forget(txn, &apps), deferred),
             Record::Token(token, ack) => defer(ack, || keep_token(txn, &token), deferred),
             Record::TokenRevoked(name, ack) => defer(ack, || forget_token(txn, &name), deferred),
             Record::Probe(ack) => defer(ack, || probe(txn), deferred),
@@ -220,11 +222,7 @@ impl Store {
 
 fn submit(txn: &WriteTransaction, submission: &Submission) -> Applied<Submitted> {
     let mut keys = txn.open_table(KEYS)?;
-    // Everybody has keys of their own.
-    let key = submission.request.idempotency_key.as_deref().map(|key| match submission.owner.as_str() {
-        "" => key.to_owned(),
-        owner => format!("{owner}\n{key}"),
-    });
+    let key = key_of(&submission.request, &submission.owner);
     let key = key.as_deref();
     if let Some(key) = key
         && let Some(known) = keys.get(key)?
@@ -261,6 +259,14 @@ fn submit(txn: &WriteTransaction, submission: &Submission) -> Applied<Submitted>
         keys.insert(key, (app, &submission.fingerprint))?;
     }
     Ok(Ok(Submitted { app: AppId(app), attempt: 1, fresh: true }))
+}
+
+/// The idempotency key of a request as it is kept: everybody has keys of their own.
+fn key_of(request: &SubmitRequest, owner: &str) -> Option<String> {
+    request.idempotency_key.as_deref().map(|key| match owner {
+        "" => key.to_owned(),
+        owner => format!("{owner}\n{key}"),
+    })
 }
 
 fn conflict(key: &str, app: AppId) -> Error {

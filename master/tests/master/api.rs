@@ -89,7 +89,7 @@ fn executors_are_shown_while_they_run() {
 }
 
 /// Waits for something that the master comes to know.
-fn wait_until(mut holds: impl FnMut() -> bool) {
+pub fn wait_until(mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain");

@@ -15,6 +15,7 @@ use std::sync::Mutex;
 const RUN_DIR: &str = "FIRESTEEL_TEST_MASTER_RUN_DIR";
 const TEMPORARY: &str = "FIRESTEEL_TEST_MASTER_TEMPORARY";
 const QUEUE_MAX: &str = "FIRESTEEL_TEST_MASTER_QUEUE_MAX";
+const SET: &str = "FIRESTEEL_TEST_MASTER_SET";
 const PARENT_OF: &str = "FIRESTEEL_TEST_MASTER_PARENT_OF";
 const READY: &str = "master is ready";
 
@@ -24,6 +25,17 @@ pub fn run_as_master() {
     let mut config: Config = toml::from_str(DEFAULT_TOML).unwrap();
     config.master.plugin_bytes_max = 64 * 1024;
     config.master.queue_max = std::env::var(QUEUE_MAX).unwrap().parse().unwrap();
+    for (key, value) in std::env::var(SET).unwrap_or_default().split(' ').filter_map(|s| s.split_once('=')) {
+        let value: u64 = value.parse().unwrap();
+        match key {
+            "ended_max" => config.master.ended_max = value as u32,
+            "ended_ms" => config.master.ended_ms = value,
+            "plugins_max" => config.master.plugins_max = value as u32,
+            "plugins_bytes_max" => config.master.plugins_bytes_max = value,
+            "plugin_unused_ms" => config.master.plugin_unused_ms = value,
+            _ => panic!("{key}"),
+        }
+    }
     config.scheduler.heartbeat_ms = 100;
     config.scheduler.reconnect_ms = 200;
     config.scheduler.worker_timeout_ms = 2000;
@@ -79,9 +91,13 @@ impl Drop for Master {
 }
 
 fn spawn(run_dir: &Path, temporary: bool, queue_max: u32) -> Child {
+    spawn_with(run_dir, temporary, queue_max, "")
+}
+
+fn spawn_with(run_dir: &Path, temporary: bool, queue_max: u32, set: &str) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["master_process", "--exact", "--nocapture"]).env(RUN_DIR, run_dir);
-    command.env(QUEUE_MAX, queue_max.to_string());
+    command.env(QUEUE_MAX, queue_max.to_string()).env(SET, set);
     if temporary {
         command.env(TEMPORARY, "1");
     }
@@ -101,6 +117,11 @@ impl Master {
     /// Starts a master and waits until it can be reached.
     pub fn start(run_dir: &Path) -> Self {
         Self::ready(run_dir, spawn(run_dir, false, 3))
+    }
+
+    /// The same with settings of its own: `key=number`, with blanks between.
+    pub fn start_with(run_dir: &Path, set: &str) -> Self {
+        Self::ready(run_dir, spawn_with(run_dir, false, 3, set))
     }
 
     /// The same, of a temporary cluster.

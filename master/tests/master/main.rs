@@ -12,6 +12,7 @@ mod http;
 mod life;
 mod pages;
 mod restart;
+mod retention;
 mod roles;
 mod slow;
 mod worker;
