@@ -15,12 +15,15 @@ pub struct PluginInfo {
     pub hash: PluginHash,
     /// Its length.
     pub bytes: u64,
+    /// What it was called when it was uploaded; may be empty. For people, and for clients that name it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// What it says of itself.
     pub descriptor: Descriptor,
 }
 
 /// `POST /applications`: what to run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitRequest {
     /// A name for lists; empty takes the entry point's.

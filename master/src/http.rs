@@ -18,6 +18,7 @@ mod output;
 mod plugins;
 mod query;
 mod routes;
+mod spark;
 mod streams;
 mod submit;
 mod tokens;

@@ -167,15 +167,20 @@ pub(super) async fn kill(
     if status.state.is_final() {
         return Ok(HttpResponse::Ok().json(status));
     }
+    kill_app(&daemon, app).await?;
+    caller.did("kill", app);
+    Ok(HttpResponse::Accepted().json(daemon.shared.board.app(app).unwrap_or(status)))
+}
+
+/// Makes it durable that an application is to end.
+pub(super) async fn kill_app(daemon: &Daemon, app: AppId) -> Result<(), Error> {
     let actor = daemon.actor.clone();
     let reason = "killed on request";
     let wanted = move |()| {
         actor.do_send(Fact::Event(Event::KillApp { app, reason: reason.to_owned() }));
         Ok(())
     };
-    daemon.write(|ack| Record::Kill(app, reason.to_owned(), ack), wanted).await?;
-    caller.did("kill", app);
-    Ok(HttpResponse::Accepted().json(daemon.shared.board.app(app).unwrap_or(status)))
+    daemon.write(|ack| Record::Kill(app, reason.to_owned(), ack), wanted).await
 }
 
 #[cfg(test)]

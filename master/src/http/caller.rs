@@ -24,6 +24,11 @@ impl Caller {
         self.audit.allowed(self.principal.shown(), &self.source, action, &object.to_string());
     }
 
+    /// Where the request came from.
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
     /// Refuses what only the owner of a thing and administrators may do with it.
     ///
     /// # Errors

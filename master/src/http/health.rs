@@ -29,19 +29,29 @@ async fn healthz() -> &'static str {
 /// The daemon starts only after the journal was read; ready is who can make a submission durable. Workers are
 /// not asked for, since a cluster without any takes submissions too.
 async fn readyz(daemon: Data<Daemon>) -> HttpResponse {
+    match ready(&daemon).await {
+        Ok(()) => HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ready\n"),
+        Err(error) => HttpResponse::build(StatusCode::SERVICE_UNAVAILABLE).json(ErrorBody { error }),
+    }
+}
+
+/// Whether a submission can be made durable.
+///
+/// # Errors
+/// Why not.
+pub(super) async fn ready(daemon: &Daemon) -> Result<(), Error> {
     let (mut written, fresh) = daemon.shared.journal.health();
     // One tries for all who ask at once.
     if !fresh && let Ok(_only) = daemon.probing.try_acquire() {
-        written = probe(&daemon).await;
+        written = probe(daemon).await;
     }
-    let Err(code) = written else { return HttpResponse::Ok().body("ready\n") };
+    let Err(code) = written else { return Ok(()) };
     let (cause, help) = match code {
         ErrorCode::DiskFull => ("its disk is full", "make room where the run directory lies"),
         ErrorCode::TimedOut => ("it does not answer", "look at the disk where the run directory lies"),
         _ => ("a write failed", "look at the log of the master"),
     };
-    let error = Error::new(code, format!("the journal cannot be written: {cause}")).with_help(help);
-    HttpResponse::build(StatusCode::SERVICE_UNAVAILABLE).json(ErrorBody { error })
+    Err(Error::new(code, format!("the journal cannot be written: {cause}")).with_help(help))
 }
 
 async fn probe(daemon: &Daemon) -> Result<(), ErrorCode> {

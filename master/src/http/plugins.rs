@@ -12,17 +12,21 @@ use crate::files::{create_private, plugin_path, put_in_place};
 use crate::journal::Record;
 use crate::retention::remove_plugin;
 use actix_web::HttpResponse;
-use actix_web::web::{self, Data, Json, Path, Payload};
+use actix_web::web::{self, Data, Json, Path, Payload, Query};
 use firesteel_common::http::PluginInfo;
 use firesteel_common::id::PluginHash;
 use firesteel_common::{Error, ErrorCode};
 use parking_lot::Mutex;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::AsyncWriteExt;
+
+/// The longest name of a plugin, in bytes.
+const NAME_MAX: usize = 128;
 
 /// `GET /plugins`
 pub(super) async fn list(daemon: Data<Daemon>) -> Json<Vec<PluginInfo>> {
@@ -36,12 +40,32 @@ pub(super) async fn get(daemon: Data<Daemon>, hash: Path<String>) -> Result<Json
     Ok(Json(plugin.ok_or_else(|| no_such_plugin(hash))?))
 }
 
-/// `POST /plugins`: 201 for a new one, 200 for one that was here.
+/// What is said of an uploaded plugin.
+#[derive(Deserialize)]
+pub(super) struct UploadQuery {
+    /// A name for it, such as that of its file: up to 128 letters, digits, `-`, `_` and `.`.
+    name: Option<String>,
+}
+
+fn checked_name(name: Option<String>) -> Result<String, Error> {
+    let name = name.unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.len() <= NAME_MAX && name.chars().all(plain) && name.parse::<PluginHash>().is_err() {
+        return Ok(name);
+    }
+    let what =
+        format!("the name of a plugin is up to {NAME_MAX} letters, digits, '-', '_' and '.', and no hash");
+    Err(Error::new(ErrorCode::BadRequest, what))
+}
+
+/// `POST /plugins?name=NAME`: 201 for a new one, 200 for one that was here.
 pub(super) async fn upload(
     daemon: Data<Daemon>,
     caller: Caller,
+    query: Query<UploadQuery>,
     body: Payload,
 ) -> Result<HttpResponse, Failure> {
+    let name = checked_name(query.into_inner().name)?;
     let _place = daemon.uploads.try_acquire().map_err(|_| {
         Error::new(ErrorCode::QueueFull, "too many plugins are being uploaded")
             .with_help("try again in a moment")
@@ -59,7 +83,7 @@ pub(super) async fn upload(
     })
     .await
     .map_err(|_| stopping())??;
-    let info = PluginInfo { hash, bytes, descriptor };
+    let info = PluginInfo { hash, bytes, name, descriptor };
     let (board, place) = (daemon.shared.board.clone(), plugin_path(&daemon.run_dir, hash));
     let kept = info.clone();
     // In the order of the records, so that a removal takes away the file that it is about, and no other. A

@@ -7,7 +7,8 @@ use super::failure::Failure;
 #[cfg(test)]
 use super::openapi::{Content, schema};
 use super::{
-    applications, audit, events, logs, metrics, openapi, output, plugins, query, submit, tokens, ui, workers,
+    applications, audit, events, logs, metrics, openapi, output, plugins, query, spark, submit, tokens, ui,
+    workers,
 };
 use crate::audit::Audit;
 use crate::tokens::Principal;
@@ -94,7 +95,7 @@ routes! {
         /// The plugins that the master keeps, by hash.
         get "/plugins" Viewer plugins::list, query (), takes [], 200 [Vec<PluginInfo>];
         /// Takes in a plugin: the body is the file. 200 for one that was there already.
-        post "/plugins" Submit plugins::upload, query (), takes ["application/octet-stream"],
+        post "/plugins" Submit plugins::upload, query plugins::UploadQuery, takes ["application/octet-stream"],
             200 [PluginInfo], 201 [PluginInfo];
         /// One plugin.
         get "/plugins/{hash}" Viewer plugins::get, query (), takes [], 200 [PluginInfo];
@@ -152,6 +153,21 @@ routes! {
         get "/metrics" Viewer metrics::get, query (), takes [], 200 ["text/plain"];
         /// A link that logs a browser in as the holder of the token, once and within a minute.
         post "/login-links" Viewer ui::link, query (), takes [], 201 [LoginLink];
+    }
+    under "/v1/submissions" {
+        /// Spark's interface: submits an application.
+        post "/create" Submit spark::create, query (), takes [spark::CreateSubmission],
+            200 [spark::SubmissionAnswer];
+        /// Spark's interface: how a submission is.
+        get "/status/{id}" Viewer spark::get, query (), takes [], 200 [spark::SubmissionAnswer];
+        /// Spark's interface: ends a submission.
+        post "/kill/{id}" Submit spark::kill, query (), takes [], 200 [spark::SubmissionAnswer];
+        /// Spark's interface: ends all submissions that the caller may end.
+        post "/killall" Submit spark::kill_all, query (), takes [], 200 [spark::SubmissionAnswer];
+        /// Spark's interface: forgets all applications that have ended.
+        post "/clear" Admin spark::clear, query (), takes [], 200 [spark::SubmissionAnswer];
+        /// Spark's interface: whether a submission can be made durable.
+        get "/readyz" Viewer spark::ready, query (), takes [], 200 [spark::SubmissionAnswer];
     }
     under "/metrics" {
         /// The same as /api/firesteel/v1/metrics, where a master of Spark has it.

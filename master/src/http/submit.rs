@@ -35,16 +35,26 @@ pub(super) async fn submit(
 ) -> Result<HttpResponse, Failure> {
     let mut request: SubmitRequest = read_json_body(body).await?;
     take_key(&http, &mut request)?;
-    let fingerprint = fingerprint(&request)?;
-    check(&daemon.shared.board, &mut request)?;
     let deploy_mode = request.deploy_mode;
-    let refusal = refusal(&daemon);
-    let owner = caller.principal.name.clone();
-    let submission = Submission { request, owner, fingerprint, submitted_ms: wall_ms(), refusal };
-    let submitted = accept(&daemon, submission).await?;
-    caller.did("submit", submitted.app);
+    let submitted = submit_request(&daemon, &caller, request).await?;
     let client_driver = (deploy_mode == DeployMode::Client).then(|| client_driver(&daemon, submitted));
     Ok(HttpResponse::Accepted().json(SubmitResponse { app: submitted.app, client_driver }))
+}
+
+/// Checks what is asked for, and accepts it.
+pub(super) async fn submit_request(
+    daemon: &Data<Daemon>,
+    caller: &Caller,
+    mut request: SubmitRequest,
+) -> Result<Submitted, Error> {
+    let fingerprint = fingerprint(&request)?;
+    check(&daemon.shared.board, &mut request)?;
+    let refusal = refusal(daemon);
+    let owner = caller.principal.name.clone();
+    let submission = Submission { request, owner, fingerprint, submitted_ms: wall_ms(), refusal };
+    let submitted = accept(daemon, submission).await?;
+    caller.did("submit", submitted.app);
+    Ok(submitted)
 }
 
 /// Makes it durable; the scheduler hears of it as soon as it is, whether or not the client still listens.
@@ -82,7 +92,7 @@ fn refusal(daemon: &Daemon) -> Option<Error> {
 }
 
 /// The idempotency key stands in the body or in the header.
-fn take_key(http: &HttpRequest, request: &mut SubmitRequest) -> Result<(), Error> {
+pub(super) fn take_key(http: &HttpRequest, request: &mut SubmitRequest) -> Result<(), Error> {
     let Some(header) = http.headers().get("Idempotency-Key") else { return Ok(()) };
     let header =
         header.to_str().map_err(|_| bad("the header Idempotency-Key is not plain text".to_owned()))?;

@@ -56,7 +56,7 @@ fn everything_is_there_after_a_restart() {
     write(&journal, |ack| Record::Kill(AppId(2), "because".to_owned(), ack)).unwrap();
     end(&journal, 1, Ok(b"1".to_vec()));
     let descriptor = Descriptor { sdk: "s".to_owned(), rustc: "r".to_owned(), entries: Vec::new() };
-    let plugin = PluginInfo { hash: PluginHash([7; 32]), bytes: 3, descriptor };
+    let plugin = PluginInfo { hash: PluginHash([7; 32]), bytes: 3, name: String::new(), descriptor };
     let record = plugin.clone();
     write(&journal, |ack| Record::Plugin(record, ack)).unwrap();
     journal.stop();

@@ -200,6 +200,11 @@ impl Master {
         (status, body)
     }
 
+    /// Asks for a path from the root: status, head and body.
+    pub fn whole(&self, method: &str, path: &str, body: &str) -> (u16, String, String) {
+        self.by_hand(method, path, body)
+    }
+
     fn by_hand(&self, method: &str, path: &str, body: &str) -> (u16, String, String) {
         let bearer = format!("Bearer {}", self.token);
         let headers = [("Host", self.state.http.as_str()), ("Authorization", bearer.as_str())];
@@ -231,6 +236,13 @@ impl Master {
     pub fn upload(&self, bytes: &[u8]) -> PluginInfo {
         let (status, body) = self.post("/plugins", bytes);
         assert!(status == 200 || status == 201, "{}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    /// Uploads a plugin under a name.
+    pub fn upload_as(&self, bytes: &[u8], name: &str) -> PluginInfo {
+        let (status, body) = self.post(&format!("/plugins?name={name}"), bytes);
+        assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
         serde_json::from_slice(&body).unwrap()
     }
 

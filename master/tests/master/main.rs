@@ -10,11 +10,13 @@ mod follow;
 mod harness;
 mod http;
 mod life;
+mod openapi;
 mod pages;
 mod restart;
 mod retention;
 mod roles;
 mod slow;
+mod spark;
 mod worker;
 
 /// Not a test: the master process that the tests start, in this very binary. Does nothing when it is run as

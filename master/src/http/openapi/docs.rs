@@ -14,6 +14,7 @@ const SOURCES: &[&str] = &[
     include_str!("../events.rs"),
     include_str!("../logs.rs"),
     include_str!("../plugins.rs"),
+    include_str!("../spark/messages.rs"),
     include_str!("../workers.rs"),
 ];
 

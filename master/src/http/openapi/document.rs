@@ -25,7 +25,8 @@ fn document() -> Value {
     }
     for path in health::PATHS {
         let answers = json!({ "200": { "description": "Yes", "content": body(&Content::Other("text/plain"),
-            &mut schemas) }, "503": { "description": "No" } });
+            &mut schemas) }, "503": { "description": "No", "content":
+            { "application/json": { "schema": error } } } });
         let operation = json!({ "summary": "Whether the master lives and can be asked something",
             "operationId": path.trim_start_matches('/'), "security": [], "responses": answers });
         paths.insert(format!("{PREFIX}{path}"), json!({ "get": operation }));
@@ -59,6 +60,10 @@ fn operation(entry: &Entry, error: &Value, schemas: &mut Schemas) -> Value {
             known.extend(more.clone());
         }
     }
+    let error = match entry.answers.first() {
+        Some((_, Content::Json(describe))) if entry.path.starts_with("/v1/") => describe(schemas),
+        _ => error.clone(),
+    };
     let failed = json!({ "application/json": { "schema": error } });
     responses.insert("default".to_owned(), json!({ "description": "An error", "content": failed }));
     let mut operation = json!({
