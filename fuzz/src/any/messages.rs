@@ -125,7 +125,8 @@ any_enum! {
     }
     ToMaster {
         Register(_), Heartbeat, TasksFinished(_), FetchFailed { task, stage, map, place, cause },
-        ExecutorLost { app, reason, tasks, stopped }, DriverExited { app, reason }, ExecutorStarted { app, pid },
+        ExecutorLost { app, reason, tasks, stopped }, DriverExited { app, reason },
+        ExecutorStarted { app, pid },
         Output { app, source, bytes }, Draining, OutputsMoved { app, from, outputs },
         Refusals { at, refusals },
     }
