@@ -199,6 +199,7 @@ fn said(message: &ToMaster) -> String {
             all.apps.len()
         ),
         ToMaster::Heartbeat => "heartbeat".into(),
+        ToMaster::Refusals { .. } => "refusals".into(),
         ToMaster::Draining => "draining".into(),
         ToMaster::OutputsMoved { outputs, .. } => {
             let one = |(task, moved): &(TaskId, bool)| format!("{}={moved}", short(task));
