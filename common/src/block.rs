@@ -60,6 +60,42 @@ pub enum BlockKind {
     },
 }
 
+/// Where a cached partition may be. The words are Spark's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StorageLevel {
+    /// In memory; when there is no room it is dropped, and made again when it is needed.
+    #[default]
+    MemoryOnly,
+    /// In memory; when there is no room, on disk.
+    MemoryAndDisk,
+    /// On disk.
+    DiskOnly,
+}
+
+impl StorageLevel {
+    /// The level as a number, for the plugin ABI.
+    pub fn to_code(self) -> u32 {
+        match self {
+            Self::MemoryOnly => 0,
+            Self::MemoryAndDisk => 1,
+            Self::DiskOnly => 2,
+        }
+    }
+
+    /// The level of a number of the plugin ABI.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENT` if there is none.
+    pub fn from_code(code: u32) -> Result<Self, Error> {
+        match code {
+            0 => Ok(Self::MemoryOnly),
+            1 => Ok(Self::MemoryAndDisk),
+            2 => Ok(Self::DiskOnly),
+            _ => Err(Error::new(ErrorCode::BadArgument, format!("{code} is not a storage level"))),
+        }
+    }
+}
+
 /// The name of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BlockId {

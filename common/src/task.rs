@@ -1,6 +1,6 @@
 //! What a task is given, what it reports, and what it may ask of the process it runs in.
 
-use crate::block::{BlockId, MapStatus, SegmentHeader};
+use crate::block::{BlockId, MapStatus, SegmentHeader, StorageLevel};
 use crate::bytes::Payload;
 use crate::error::{Error, Result};
 use crate::graph::ReadRange;
@@ -162,8 +162,15 @@ pub trait TaskIo: Send + Sync {
     /// A cached partition, wherever it is; `None` if no worker holds it.
     fn cached(&self, block: BlockId) -> Result<Option<Segment>>;
 
-    /// Stores a cached partition on this worker. `Ok(false)` if there is no room for it.
-    fn store(&self, block: BlockId, type_tag: u64, records: u64, payload: &[u8]) -> Result<bool>;
+    /// Stores a cached partition on this worker, as its level says. `Ok(false)` if there is no room for it.
+    fn store(
+        &self,
+        block: BlockId,
+        level: StorageLevel,
+        type_tag: u64,
+        records: u64,
+        payload: &[u8],
+    ) -> Result<bool>;
 
     /// Adds to an accumulator; counted once, from the first successful attempt.
     fn accumulate(&self, id: u32, value: Payload);

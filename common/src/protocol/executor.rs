@@ -1,7 +1,7 @@
 //! Between executor and worker, over the socket pair that the executor inherits. Descriptors travel beside
 //! the frames that mention them, in order.
 
-use crate::block::{BlockId, MapStatus};
+use crate::block::{BlockId, MapStatus, StorageLevel};
 use crate::event::FetchCause;
 use crate::id::{AppAttemptId, DatasetId, StageId, TaskId, WorkerId};
 use crate::options::Limits;
@@ -153,6 +153,8 @@ pub enum FromExecutor {
         block: BlockId,
         /// Its length.
         bytes: u64,
+        /// Where it may be kept.
+        level: StorageLevel,
     },
     /// Asks for execution memory.
     AcquireMemory {

@@ -1,7 +1,7 @@
 //! The words of the protocol. A message or a field that is new must be named here: the compiler asks for it.
 
 use super::{Any, Source};
-use firesteel_common::block::{BlockId, BlockKind, MapStatus, SegmentStat};
+use firesteel_common::block::{BlockId, BlockKind, MapStatus, SegmentStat, StorageLevel};
 use firesteel_common::error::{Error, ErrorCode};
 use firesteel_common::event::FetchCause;
 use firesteel_common::graph::{
@@ -100,6 +100,7 @@ any_struct! {
 }
 
 any_enum! {
+    StorageLevel { MemoryOnly, MemoryAndDisk, DiskOnly }
     BlockKind {
         MapOutput { stage, partition, attempt }, Cached { dataset, partition },
         Result { stage, partition, attempt }, Broadcast { job, index },
@@ -146,7 +147,7 @@ any_enum! {
     FromExecutor {
         Ready, Finished(_), MapOutput { task, status }, ResultBlock { block, bytes },
         FetchFailed { task, stage, map, place, cause }, OpenBlock { request, block },
-        Connect { request, worker, address }, Store { request, block, bytes },
+        Connect { request, worker, address }, Store { request, block, bytes, level },
         AcquireMemory { request, bytes }, ReleaseMemory { bytes },
     }
     BlockReply { Found { bytes, segments }, Missing }

@@ -249,6 +249,8 @@ pub struct HostTable {
     pub output_commit: unsafe extern "C" fn(Ctx, Bytes, Bytes) -> i32,
     /// Runs a SQL text: its rows as an Arrow IPC stream.
     pub query: unsafe extern "C" fn(Ctx, Bytes, *mut Lease) -> i32,
+    /// [`HostTable::store`] with a storage level (dataset, partition, level, type tag, records, payload).
+    pub store_at: unsafe extern "C" fn(Ctx, u32, u32, u32, u64, u64, Bytes) -> i32,
 }
 
 /// What a plugin exports beside its entry points.

@@ -105,6 +105,7 @@ mod tree;
 pub use accumulator::{Accumulate, Accumulator, Unique};
 pub use attempt::TaskContext;
 pub use context::Context;
+pub use firesteel_common::block::StorageLevel;
 pub use firesteel_common::{Error, ErrorCode, Payload, Result};
 pub use firesteel_macros::entry;
 pub use future::FutureAction;

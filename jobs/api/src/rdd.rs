@@ -17,6 +17,7 @@ use crate::output::shuffle::RoundRobinWrite;
 use crate::plan::{Dataset, Shuffle};
 use crate::record::Record;
 use firesteel_common::Result;
+use firesteel_common::block::StorageLevel;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -178,7 +179,13 @@ impl<'s, T: Record<'s>, Op: Operator<'s, Item = T>> Rdd<'s, Op> {
     /// The same dataset, whose partitions are kept in memory where they are first made, as long as there is
     /// room. A partition that is gone is made again. Dropping the last clone frees them.
     pub fn cache(&self) -> Rdd<'s, Cached<'s, T>> {
-        self.then(Cached::new(Dataset::new(&self.driver), Erased::new(self.op.clone())))
+        self.persist(StorageLevel::MemoryOnly)
+    }
+
+    /// [`Rdd::cache`] with a choice of what happens when there is no room in memory.
+    pub fn persist(&self, level: StorageLevel) -> Rdd<'s, Cached<'s, T>> {
+        let upstream = Erased::new(self.op.clone());
+        self.then(Cached::new(Dataset::new(&self.driver), level, upstream))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::operator::Operator;
 use crate::output::Output;
 use crate::plan::StagePayload;
 use crate::record::type_tag;
-use firesteel_common::block::{BlockId, BlockKind};
+use firesteel_common::block::{BlockId, BlockKind, StorageLevel};
 use firesteel_common::id::{DatasetId, StageId};
 use firesteel_common::protocol::codec;
 use firesteel_common::task::{ResultValue, Segment, SegmentStream, TaskIo, TaskMetrics, TaskOutcome};
@@ -171,12 +171,19 @@ impl<'s> Task<'s> {
         self.io.cached(self.cached_id(dataset, partition))?.map(|segment| self.held::<T>(segment)).transpose()
     }
 
-    /// Stores a cached partition, if there is room.
+    /// Stores a cached partition, if there is room for it where its level allows it to be.
     ///
     /// # Errors
     /// What the runtime fails with.
-    pub fn store<T>(&self, dataset: DatasetId, partition: u32, records: u64, payload: &[u8]) -> Result<()> {
-        self.io.store(self.cached_id(dataset, partition), type_tag::<T>(), records, payload)?;
+    pub fn store<T>(
+        &self,
+        dataset: DatasetId,
+        partition: u32,
+        level: StorageLevel,
+        records: u64,
+        payload: &[u8],
+    ) -> Result<()> {
+        self.io.store(self.cached_id(dataset, partition), level, type_tag::<T>(), records, payload)?;
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use self::files::LocalHost;
 use crate::context::Context;
 use crate::driver::Driver;
 use crate::task::run_task;
-use firesteel_common::block::{BlockId, Encoding, MapStatus, SegmentHeader, SegmentStat};
+use firesteel_common::block::{BlockId, Encoding, MapStatus, SegmentHeader, SegmentStat, StorageLevel};
 use firesteel_common::graph::{JobGraph, StageKind, StageSpec};
 use firesteel_common::id::{AppAttemptId, AppId, DatasetId, JobId, PluginHash, StageId, TaskId};
 use firesteel_common::job::{JobEvent, JobRunner, JobSpec, Target};
@@ -383,7 +383,14 @@ impl TaskIo for LocalTask {
         Ok(lock(&self.state).blocks.get(&block).cloned())
     }
 
-    fn store(&self, block: BlockId, type_tag: u64, records: u64, payload: &[u8]) -> Result<bool> {
+    fn store(
+        &self,
+        block: BlockId,
+        _level: StorageLevel,
+        type_tag: u64,
+        records: u64,
+        payload: &[u8],
+    ) -> Result<bool> {
         lock(&self.state).blocks.insert(block, segment(0, 0, type_tag, records, payload));
         Ok(true)
     }

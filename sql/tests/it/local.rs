@@ -4,7 +4,7 @@
 
 use datafusion::arrow::buffer::{Buffer, MutableBuffer};
 use firesteel_common::block::{
-    BlockId, Encoding, HEADER_LEN, MapStatus, SegmentHeader, SegmentStat, padding,
+    BlockId, Encoding, HEADER_LEN, MapStatus, SegmentHeader, SegmentStat, StorageLevel, padding,
 };
 use firesteel_common::graph::{JobGraph, StageKind, StageSpec};
 use firesteel_common::id::{AppAttemptId, DatasetId, JobId, StageId, TaskId};
@@ -280,7 +280,7 @@ impl TaskIo for MemoryIo {
         Ok(None)
     }
 
-    fn store(&self, _: BlockId, _: u64, _: u64, _: &[u8]) -> Result<bool> {
+    fn store(&self, _: BlockId, _: StorageLevel, _: u64, _: u64, _: &[u8]) -> Result<bool> {
         Ok(false)
     }
 

@@ -5,7 +5,7 @@ use super::trace::say;
 use super::worker::Found;
 use super::workload::{StagePlan, dataset_value, segment_value, segments_of, task_value};
 use super::world::{ExecutorRef, Happening, World};
-use firesteel_common::block::{BlockId, BlockKind, MapStatus, SegmentStat};
+use firesteel_common::block::{BlockId, BlockKind, MapStatus, SegmentStat, StorageLevel};
 use firesteel_common::error::{Error, ErrorCode};
 use firesteel_common::event::FetchCause;
 use firesteel_common::id::{AppAttemptId, StageId, TaskId};
@@ -384,7 +384,7 @@ impl World {
         let block = BlockId { app: of.app, kind };
         self.tell_shell(
             of,
-            FromExecutor::Store { request, block, bytes: 64 },
+            FromExecutor::Store { request, block, bytes: 64, level: StorageLevel::default() },
             room.then_some((block, content)),
         );
     }

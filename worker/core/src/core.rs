@@ -146,7 +146,7 @@ impl WorkerCore {
                     out.push(WorkerEffect::ConnectPeer { app, request, worker, address });
                 }
             }
-            FromExecutor::Store { request, block, bytes } => self.store(app, request, block, bytes, out),
+            FromExecutor::Store { request, block, bytes, .. } => self.store(app, request, block, bytes, out),
             FromExecutor::AcquireMemory { request, bytes } => self.acquire(app, request, bytes, out),
             FromExecutor::ReleaseMemory { bytes } => self.release(app, bytes),
         }

@@ -8,7 +8,7 @@ use super::mapped::Lookup;
 use super::output::{self, MapOutput};
 use super::signal::Signal;
 use super::task::release_memory;
-use firesteel_common::block::{BlockId, BlockKind, MapStatus};
+use firesteel_common::block::{BlockId, BlockKind, MapStatus, StorageLevel};
 use firesteel_common::id::{StageId, TaskId};
 use firesteel_common::protocol::executor::FromExecutor;
 use firesteel_common::protocol::worker::{CachedPlace, StageCode, TaskLaunch};
@@ -191,9 +191,16 @@ impl TaskIo for TaskContext {
         Ok(Some(found.segment))
     }
 
-    fn store(&self, block: BlockId, type_tag: u64, records: u64, payload: &[u8]) -> Result<bool> {
+    fn store(
+        &self,
+        block: BlockId,
+        level: StorageLevel,
+        type_tag: u64,
+        records: u64,
+        payload: &[u8],
+    ) -> Result<bool> {
         let (fd, bytes) = output::single_segment("firesteel-cached", type_tag, records, payload)?;
-        let store = |request| FromExecutor::Store { request, block, bytes };
+        let store = |request| FromExecutor::Store { request, block, bytes, level };
         let answer = self.host.answers.ask(&self.host.worker, &self.signal, Some(fd.as_fd()), store)?;
         let kept = matches!(answer, Answer::Stored(true));
         if kept {

@@ -2,7 +2,7 @@
 
 use super::files::{self, InputFile};
 use super::output::{self, TaskOutput};
-use firesteel_common::block::{BlockId, BlockKind, MapStatus};
+use firesteel_common::block::{BlockId, BlockKind, MapStatus, StorageLevel};
 use firesteel_common::id::{AppAttemptId, DatasetId, JobId, PluginHash, StageId};
 use firesteel_common::job::{JobEvent, JobRunner};
 use firesteel_common::protocol::codec;
@@ -280,16 +280,16 @@ impl Call {
         found.map(|segment| self.lease_segment(segment)).transpose()
     }
 
-    /// See `HostTable::store`.
-    pub(super) fn store(
+    /// See `HostTable::store_at`.
+    pub(super) fn store_at(
         &self,
-        dataset: u32,
-        partition: u32,
+        (dataset, partition): (u32, u32),
+        level: StorageLevel,
         tag: u64,
         records: u64,
         bytes: &[u8],
     ) -> Result<bool> {
-        self.io()?.store(self.cached_block(dataset, partition)?, tag, records, bytes)
+        self.io()?.store(self.cached_block(dataset, partition)?, level, tag, records, bytes)
     }
 
     /// See `HostTable::submit`.

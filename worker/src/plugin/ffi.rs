@@ -11,6 +11,7 @@ use firesteel::abi::{
     ABI_VERSION, Bytes, Ctx, DriverView, HostTable, Lease, STATUS_END, STATUS_ERROR, STATUS_OK, SegmentView,
     TaskView,
 };
+use firesteel_common::block::StorageLevel;
 use firesteel_common::protocol::codec;
 use firesteel_common::{Error, ErrorCode, Result};
 use std::cell::RefCell;
@@ -168,7 +169,13 @@ functions! {
         lend_segment(call.cached(dataset, partition)?, out)
     }
     fn store(call, dataset: u32, partition: u32, tag: u64, records: u64, payload: Bytes) {
-        call.store(dataset, partition, tag, records, slice(payload))
+        call.store_at((dataset, partition), StorageLevel::MemoryOnly, tag, records, slice(payload))
+    }
+    fn store_at(
+        call, dataset: u32, partition: u32, level: u32, tag: u64, records: u64, payload: Bytes
+    ) {
+        let level = StorageLevel::from_code(level)?;
+        call.store_at((dataset, partition), level, tag, records, slice(payload))
     }
     fn driver(call, out: *mut DriverView) {
         let (app, plugin, runner) = call.driver()?;
@@ -342,4 +349,5 @@ pub(super) static TABLE: HostTable = HostTable {
     output_prepare,
     output_commit,
     query,
+    store_at,
 };

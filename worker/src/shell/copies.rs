@@ -1,7 +1,7 @@
 //! Copies of map outputs of a worker that leaves: fetched as a reader fetches them, and kept in the store.
 //! Which are copied, and what becomes of them, is not decided here.
 
-use firesteel_common::block::{BlockId, BlockKind, MapStatus};
+use firesteel_common::block::{BlockId, BlockKind, MapStatus, StorageLevel};
 use firesteel_common::id::{AppAttemptId, TaskId};
 use firesteel_common::protocol::data::BlockRequest;
 use firesteel_common::protocol::hello::Role;
@@ -61,6 +61,6 @@ fn copy_one(client: &mut DataClient, store: &BlockStore, task: &TaskId, status: 
         file.write_all(&buffer[..part]).map_err(|cause| Error::io("keeping a copy of a block", &cause))?;
         left -= part as u64;
     }
-    store.put(block, file.into(), bytes, Some(status.clone()))?;
+    store.put(block, file.into(), bytes, Some(status.clone()), StorageLevel::MemoryAndDisk)?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use super::source::Blocks;
 use crate::fault::Faults;
 use crate::sandbox::cage::Cages;
 use crossbeam::channel::{Receiver, Sender, bounded};
-use firesteel_common::block::{BlockId, BlockKind, MapStatus};
+use firesteel_common::block::{BlockId, BlockKind, MapStatus, StorageLevel};
 use firesteel_common::id::AppAttemptId;
 use firesteel_common::protocol::executor::{ExecutorSetup, FromExecutor, OpenedBlock, ToExecutor};
 use firesteel_common::{Error, ErrorCode, Result};
@@ -227,19 +227,25 @@ impl Reader {
                     partition: task.partition,
                     attempt: task.attempt,
                 };
-                self.keep(BlockId { app: task.app, kind }, fd, status.bytes(), Some(status))?;
+                self.keep(
+                    BlockId { app: task.app, kind },
+                    fd,
+                    status.bytes(),
+                    Some(status),
+                    StorageLevel::MemoryAndDisk,
+                )?;
                 self.shared.faults.hit("worker.map_output");
             }
             FromExecutor::ResultBlock { block, bytes } => {
                 self.expect(matches!(block.kind, BlockKind::Result { .. }), "a result of another kind")?;
-                self.keep(*block, fd, *bytes, None)?;
+                self.keep(*block, fd, *bytes, None, StorageLevel::MemoryAndDisk)?;
             }
-            FromExecutor::Store { request, block, bytes } => {
+            FromExecutor::Store { request, block, bytes, level } => {
                 self.expect(
                     matches!(block.kind, BlockKind::Cached { .. }),
                     "a cached partition of another kind",
                 )?;
-                if !self.keep(*block, fd, *bytes, None)? {
+                if !self.keep(*block, fd, *bytes, None, *level)? {
                     let refusal = ToExecutor::Stored { request: *request, kept: false };
                     return Ok(self.answer(Outgoing::Plain(refusal)));
                 }
@@ -261,12 +267,13 @@ impl Reader {
         fd: Option<OwnedFd>,
         bytes: u64,
         status: Option<&MapStatus>,
+        level: StorageLevel,
     ) -> Result<bool> {
         self.expect(block.app == self.app, "a block of another application")?;
         let Some(fd) = fd else {
             return Err(Error::new(ErrorCode::Internal, "it handed over a block without its descriptor"));
         };
-        self.shared.store.put(block, fd, bytes, status.cloned())
+        self.shared.store.put(block, fd, bytes, status.cloned(), level)
     }
 
     fn expect(&self, met: bool, otherwise: &str) -> Result<()> {

@@ -29,7 +29,7 @@ use firesteel_common::config::SameHost;
 use firesteel_common::id::Incarnation;
 use firesteel_common::sandbox::Sandbox;
 use firesteel_common::{Error, ErrorCode, Result};
-use firesteel_core::{CoreOptions, WorkerCore};
+use firesteel_core::{CoreOptions, WorkerCore, WorkerEvent};
 use firesteel_net::{DataServer, Transport};
 use firesteel_store::BlockStore;
 use local::LocalServer;
@@ -55,7 +55,8 @@ pub fn run(options: WorkerOptions) -> Result<()> {
     // From here on the directory goes whatever happens: by its owner's end, or by the thread of signals.
     let signals = signals::Signals::start(directory.clone(), leave_max(&options))?;
     let faults = Arc::new(Faults::new(Some(&options.config.faults.dir)));
-    let store = Arc::new(BlockStore::new(options.config.worker.memory));
+    let store = Arc::new(BlockStore::new(options.config.worker.memory, Some(directory.path().to_owned())));
+    let held = store.clone();
     let blocks = Arc::new(Blocks::new(store.clone(), faults.clone()));
     let transport = Transport::from_config(&options.config.tls)?;
     let listener = transport.bind(&options.config.worker.listen)?;
@@ -71,6 +72,11 @@ pub fn run(options: WorkerOptions) -> Result<()> {
     let keeper = hands.keeper();
     let actor = WorkerActor::new(core, hands, faults, options.on_ready, ending.clone());
     let mailbox = Mailbox::new(system.block_on(async { actor.start() }));
+    let told = mailbox.clone();
+    // A mailbox that takes nothing is that of a worker that ends.
+    held.on_lost(Box::new(move |blocks| {
+        let _ = told.event(WorkerEvent::BlocksLost(blocks));
+    }));
     keeper.open(mailbox.clone());
     signals.give(mailbox.clone());
     master::start(address, options.key, mailbox)?;

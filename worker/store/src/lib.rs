@@ -1,4 +1,5 @@
-//! Blocks in sealed memory: what a worker keeps for its applications, and how anybody maps it.
+//! Blocks in sealed memory, and on disk when there is no room: what a worker keeps for its applications, and
+//! how anybody maps it.
 //!
 //! A block is a memfd whose filler has unmapped it and which was sealed before it counts; from then on
 //! nobody, its filler included, can change or shorten it. Here is no protocol and no policy beyond the
@@ -8,10 +9,11 @@
 
 mod memfd;
 mod segment;
+mod spill;
 mod store;
 #[cfg(test)]
 mod tests;
 
 pub use memfd::{Mapped, create_memfd, map_sealed, seal};
 pub use segment::{compress, decompress};
-pub use store::BlockStore;
+pub use store::{BlockStore, Counts, Lost};

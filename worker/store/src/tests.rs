@@ -1,12 +1,15 @@
 //! Sealed means sealed; the store does what a map would do.
 
+mod budget;
+
 use crate::{BlockStore, compress, create_memfd, decompress, map_sealed, seal};
-use firesteel_common::block::{BlockId, BlockKind, Encoding, MapStatus, SegmentHeader, SegmentStat};
+use firesteel_common::block::{
+    BlockId, BlockKind, Encoding, MapStatus, SegmentHeader, SegmentStat, StorageLevel,
+};
 use firesteel_common::error::ErrorCode;
-use firesteel_common::id::{AppAttemptId, AppId, DatasetId, JobId, StageId};
+use firesteel_common::id::{AppAttemptId, AppId, DatasetId, StageId};
 use proptest::prelude::*;
 use rustix::io::Errno;
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 fn file(bytes: &[u8]) -> OwnedFd {
@@ -30,11 +33,11 @@ fn map_output(app: AppAttemptId, partition: u32) -> BlockId {
 
 #[test]
 fn a_kept_block_cannot_be_changed_by_anybody() {
-    let store = BlockStore::new(1000);
+    let store = BlockStore::new(1000, None);
     let fd = file(b"sealed bytes");
     let filler = fd.try_clone().unwrap();
     let id = cached(app(1, 1), 0);
-    assert!(store.put(id, fd, 12, None).unwrap());
+    assert!(store.put(id, fd, 12, None, StorageLevel::MemoryOnly).unwrap());
     let reader = store.open(&id).unwrap();
     for fd in [filler.as_fd(), reader.fd.as_fd()] {
         assert_eq!(rustix::io::pwrite(fd, b"x", 0).unwrap_err(), Errno::PERM);
@@ -56,9 +59,12 @@ fn a_file_that_is_still_mapped_for_writing_is_refused() {
     let error = seal(&fd).unwrap_err();
     assert_eq!(error.code, ErrorCode::Internal);
     assert!(error.message.contains("still mapped for writing"), "{error}");
-    let store = BlockStore::new(1000);
+    let store = BlockStore::new(1000, None);
     let again = fd.try_clone().unwrap();
-    assert_eq!(store.put(cached(app(1, 1), 0), again, 4, None).unwrap_err().code, ErrorCode::Internal);
+    assert_eq!(
+        store.put(cached(app(1, 1), 0), again, 4, None, StorageLevel::MemoryOnly).unwrap_err().code,
+        ErrorCode::Internal
+    );
     assert!(store.list().is_empty());
     drop(mapping);
     seal(&fd).unwrap();
@@ -87,7 +93,7 @@ fn what_is_no_sealed_file_of_its_length_is_not_mapped() {
 
 #[test]
 fn a_block_that_is_not_what_was_said_is_refused() {
-    let store = BlockStore::new(1000);
+    let store = BlockStore::new(1000, None);
     let status = |lengths: &[u64]| {
         let stat = |bytes: &u64| SegmentStat { bytes: *bytes, rows: 0, checksum: 0 };
         Some(MapStatus { segments: lengths.iter().map(stat).collect(), ..MapStatus::default() })
@@ -95,92 +101,32 @@ fn a_block_that_is_not_what_was_said_is_refused() {
     let id = map_output(app(1, 1), 0);
     let cases = [(3, None), (5, None), (4, status(&[3])), (4, status(&[u64::MAX, 5])), (4, status(&[]))];
     for (bytes, status) in cases {
-        let refused = store.put(id, file(b"1234"), bytes, status);
+        let refused = store.put(id, file(b"1234"), bytes, status, StorageLevel::MemoryOnly);
         assert_eq!(refused.unwrap_err().code, ErrorCode::BlockCorrupt);
     }
-    assert!(store.put(id, file(b"1234"), 4, status(&[1, 0, 3])).unwrap());
+    assert!(store.put(id, file(b"1234"), 4, status(&[1, 0, 3]), StorageLevel::MemoryOnly).unwrap());
     assert_eq!(store.used(), 4);
 }
 
 #[test]
-fn only_cached_partitions_are_refused_over_the_budget() {
-    let store = BlockStore::new(10);
-    assert!(store.put(cached(app(1, 1), 0), file(&[0; 10]), 10, None).unwrap());
-    assert!(!store.put(cached(app(1, 1), 1), file(&[0; 1]), 1, None).unwrap());
-    assert!(store.put(map_output(app(1, 1), 0), file(&[0; 7]), 7, None).unwrap());
-    assert_eq!(store.used(), 17);
-    store.free(&[cached(app(1, 1), 0)]);
-    assert!(store.put(cached(app(1, 1), 1), file(&[0; 3]), 3, None).unwrap());
-    assert!(!store.put(cached(app(1, 1), 2), file(&[0; 1]), 1, None).unwrap());
-}
-
-/// One thing that is done to a store.
-#[derive(Clone, Debug)]
-enum Step {
-    Put(BlockId, usize),
-    Free(Vec<BlockId>),
-    FreeApp(AppAttemptId),
-}
-
-fn any_id() -> impl Strategy<Value = BlockId> {
-    let app = (0..3_u64, 1..3_u32).prop_map(|(number, attempt)| app(number, attempt));
-    (app, 0..4, 0..2_u32, 0..3_u32).prop_map(|(app, kind, stage, partition)| {
-        let kind = match kind {
-            0 => BlockKind::MapOutput { stage: StageId(stage), partition, attempt: 0 },
-            1 => BlockKind::Cached { dataset: DatasetId(stage), partition },
-            2 => BlockKind::Result { stage: StageId(stage), partition, attempt: 0 },
-            _ => BlockKind::Broadcast { job: JobId(stage), index: partition },
-        };
-        BlockId { app, kind }
-    })
-}
-
-fn any_step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        6 => (any_id(), 0..40_usize).prop_map(|(id, len)| Step::Put(id, len)),
-        2 => prop::collection::vec(any_id(), 0..6).prop_map(Step::Free),
-        1 => any_id().prop_map(|id| Step::FreeApp(id.app)),
-    ]
+fn without_a_directory_cached_partitions_give_way_and_nothing_else_does() {
+    let store = BlockStore::new(10, None);
+    let put = |id, len: usize| {
+        let kept = store.put(id, file(&vec![0; len]), len as u64, None, StorageLevel::MemoryAndDisk);
+        kept.unwrap()
+    };
+    assert!(put(cached(app(1, 1), 0), 10));
+    assert!(!put(cached(app(1, 1), 1), 1), "there is no other dataset that could give way");
+    assert!(put(map_output(app(1, 1), 0), 7));
+    assert_eq!(store.used(), 7);
+    assert!(put(map_output(app(1, 1), 1), 7));
+    assert_eq!(store.used(), 14);
+    store.free(&[map_output(app(1, 1), 1)]);
+    assert!(put(cached(app(1, 1), 1), 3) && !put(cached(app(1, 1), 2), 1));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
-    #[test]
-    fn the_store_is_a_map_with_a_budget(steps in prop::collection::vec(any_step(), 0..60)) {
-        let budget = 200;
-        let store = BlockStore::new(budget);
-        let mut model: BTreeMap<BlockId, Vec<u8>> = BTreeMap::new();
-        for (number, step) in steps.into_iter().enumerate() {
-            match step {
-                Step::Put(id, len) => {
-                    let bytes = vec![number as u8; len];
-                    let used: usize = model.values().map(Vec::len).sum();
-                    let refused = matches!(id.kind, BlockKind::Cached { .. })
-                        && !model.contains_key(&id)
-                        && (used + len) as u64 > budget;
-                    prop_assert_eq!(store.put(id, file(&bytes), len as u64, None).unwrap(), !refused);
-                    if !refused {
-                        model.entry(id).or_insert(bytes);
-                    }
-                }
-                Step::Free(ids) => {
-                    store.free(&ids);
-                    model.retain(|id, _| !ids.contains(id));
-                }
-                Step::FreeApp(app) => {
-                    store.free_app(app);
-                    model.retain(|id, _| id.app != app);
-                }
-            }
-            prop_assert_eq!(store.used(), model.values().map(Vec::len).sum::<usize>() as u64);
-            prop_assert_eq!(store.list(), model.keys().copied().collect::<Vec<_>>());
-            for (id, bytes) in &model {
-                let open = store.open(id).unwrap();
-                let mapped = map_sealed(open.fd.as_fd(), open.bytes).unwrap();
-                prop_assert_eq!(mapped.as_ref(), bytes.as_slice());
-            }
-        }
-    }
 
     #[test]
     fn a_packed_payload_comes_back(

@@ -4,7 +4,7 @@ use super::table::Guest;
 use crate::abi::Metric;
 use crate::arena::Owner;
 use crate::files::{FileInfo, Host, OpenFile, OutputFile};
-use firesteel_common::block::{BlockId, BlockKind, Encoding, MapStatus, SegmentHeader};
+use firesteel_common::block::{BlockId, BlockKind, Encoding, MapStatus, SegmentHeader, StorageLevel};
 use firesteel_common::graph::StageSpec;
 use firesteel_common::id::{AppAttemptId, AppId, DatasetId, JobId, StageId, TaskId};
 use firesteel_common::job::{JobEvent, JobRunner, JobSpec, Target};
@@ -139,9 +139,15 @@ impl TaskIo for GuestTask {
         Ok(self.host.cached(dataset, partition)?.map(segment))
     }
 
-    fn store(&self, block: BlockId, type_tag: u64, records: u64, payload: &[u8]) -> Result<bool> {
-        let (dataset, partition) = cached_block(block)?;
-        self.host.store(dataset, partition, type_tag, records, payload)
+    fn store(
+        &self,
+        block: BlockId,
+        level: StorageLevel,
+        type_tag: u64,
+        records: u64,
+        payload: &[u8],
+    ) -> Result<bool> {
+        self.host.store_at(cached_block(block)?, level.to_code(), type_tag, records, payload)
     }
 
     fn accumulate(&self, id: u32, value: Payload) {

@@ -243,16 +243,16 @@ impl Guest {
         Ok(view.map(|view| (view, self.lease(view.lease))))
     }
 
-    /// See [`HostTable::store`].
-    pub fn store(
+    /// See [`HostTable::store_at`].
+    pub fn store_at(
         &self,
-        dataset: u32,
-        partition: u32,
+        (dataset, partition): (u32, u32),
+        level: u32,
         tag: u64,
         records: u64,
         payload: &[u8],
     ) -> Result<bool> {
-        call!(self, store, dataset, partition, tag, records, Bytes::of(payload))
+        call!(self, store_at, dataset, partition, level, tag, records, Bytes::of(payload))
     }
 
     /// See [`HostTable::acquire_memory`].

@@ -7,6 +7,7 @@ use crate::ops::shuffled::only_in_drivers;
 use crate::plan::{Dataset, Needs, Parents, Partitioner};
 use crate::record::{Reader, Record};
 use crate::task::Task;
+use firesteel_common::block::StorageLevel;
 use firesteel_common::graph::CachedPartition;
 use firesteel_common::id::DatasetId;
 use firesteel_common::protocol::codec;
@@ -154,6 +155,7 @@ impl<'s, T: 's> Operator<'s> for Erased<'s, T> {
 #[serde(bound = "")]
 pub struct Cached<'s, T> {
     dataset: DatasetId,
+    level: StorageLevel,
     upstream: Erased<'s, T>,
     #[serde(skip)]
     handle: Option<Arc<Dataset>>,
@@ -161,14 +163,14 @@ pub struct Cached<'s, T> {
 
 impl<T> Clone for Cached<'_, T> {
     fn clone(&self) -> Self {
-        Self { dataset: self.dataset, upstream: self.upstream.clone(), handle: self.handle.clone() }
+        Self { upstream: self.upstream.clone(), handle: self.handle.clone(), ..*self }
     }
 }
 
 impl<'s, T: Record<'s>> Cached<'s, T> {
     /// Keeps the partitions of a chain.
-    pub fn new(dataset: Arc<Dataset>, upstream: Erased<'s, T>) -> Self {
-        Self { dataset: dataset.id, upstream, handle: Some(dataset) }
+    pub fn new(dataset: Arc<Dataset>, level: StorageLevel, upstream: Erased<'s, T>) -> Self {
+        Self { dataset: dataset.id, level, upstream, handle: Some(dataset) }
     }
 
     /// Makes a partition, and stores it if there is room.
@@ -180,7 +182,7 @@ impl<'s, T: Record<'s>> Cached<'s, T> {
             record.encode(&mut bytes);
             MORE
         })?;
-        task.store::<T>(self.dataset, split.partition, records, &bytes)?;
+        task.store::<T>(self.dataset, split.partition, self.level, records, &bytes)?;
         Ok((records, bytes))
     }
 }

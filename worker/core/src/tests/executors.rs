@@ -134,7 +134,12 @@ fn stages_and_datasets_are_freed_with_all_their_blocks() {
     story.says(FromExecutor::MapOutput { task: task(1, 0), status: status() });
     story.says(finished(0, TaskOutcome::MapOutput(status())));
     let cached = BlockId { app: APP, kind: BlockKind::Cached { dataset: DatasetId(5), partition: 0 } };
-    let store = FromExecutor::Store { request: 1, block: cached, bytes: 64 };
+    let store = FromExecutor::Store {
+        request: 1,
+        block: cached,
+        bytes: 64,
+        level: firesteel_common::block::StorageLevel::MemoryOnly,
+    };
     assert_eq!(story.says(store), "tell stored true");
     let free = ToWorker::Free { app: APP, stages: vec![StageId(1)], datasets: vec![DatasetId(5)] };
     assert_eq!(story.hears(free), "free 1.1/map/1/0/0,1.1/cached/5/0; tell forget 1 1");

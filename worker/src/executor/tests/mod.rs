@@ -3,7 +3,7 @@
 
 mod world;
 
-use firesteel_common::block::{BlockId, BlockKind, SegmentHeader};
+use firesteel_common::block::{BlockId, BlockKind, SegmentHeader, StorageLevel};
 use firesteel_common::event::FetchCause;
 use firesteel_common::graph::ReadRange;
 use firesteel_common::id::DatasetId;
@@ -253,9 +253,10 @@ fn a_cached_partition_is_read_where_it_is() {
         let found = match io.cached(block)? {
             Some(segment) => segment.payload().to_vec(),
             None if io.description().task.partition == 0 => {
-                assert!(io.store(block, 3, 2, b"kept")?);
+                assert!(io.store(block, StorageLevel::MemoryOnly, 3, 2, b"kept")?);
                 assert!(!io.store(
                     BlockId { app: APP, kind: BlockKind::Cached { dataset: DatasetId(4), partition: 1 } },
+                    StorageLevel::MemoryOnly,
                     3,
                     1,
                     &vec![0; 80 << 20]

@@ -7,7 +7,7 @@ use crate::fault::Faults;
 use crate::shell::local::{self, LocalServer};
 use crate::shell::{Blocks, opened};
 use crossbeam::channel::{Receiver, Sender, unbounded};
-use firesteel_common::block::{BlockId, BlockKind, MapStatus};
+use firesteel_common::block::{BlockId, BlockKind, MapStatus, StorageLevel};
 use firesteel_common::event::FetchCause;
 use firesteel_common::graph::{ReadRange, TaskCode};
 use firesteel_common::id::{AppAttemptId, AppId, StageId, TaskId, WorkerId};
@@ -84,7 +84,7 @@ impl Worker {
         faults: Option<&Path>,
     ) -> Self {
         let id = WorkerId(id);
-        let store = Arc::new(BlockStore::new(64 * 1024 * 1024));
+        let store = Arc::new(BlockStore::new(64 * 1024 * 1024, None));
         let tokens = Arc::new(Faults::new(faults.and_then(Path::to_str)));
         tokens.set_worker(id);
         let blocks = Arc::new(Blocks::new(store.clone(), tokens));
@@ -247,7 +247,7 @@ impl Shell {
                 self.keep(BlockId { app, kind }, fd, status.bytes(), Some(status)).map(drop)
             }
             FromExecutor::ResultBlock { block, bytes } => self.keep(block, fd, bytes, None).map(drop),
-            FromExecutor::Store { request, block, bytes } => {
+            FromExecutor::Store { request, block, bytes, .. } => {
                 let kept = self.keep(block, fd, bytes, None)?;
                 self.to.send(&ToExecutor::Stored { request, kept }, None)
             }
@@ -286,6 +286,6 @@ impl Shell {
         bytes: u64,
         status: Option<MapStatus>,
     ) -> Result<bool> {
-        self.store.put(block, fd.unwrap(), bytes, status)
+        self.store.put(block, fd.unwrap(), bytes, status, StorageLevel::MemoryOnly)
     }
 }
