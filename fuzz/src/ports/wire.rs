@@ -1,5 +1,5 @@
-//! A connection of a peer that may say anything: plain, or inside a TLS session with the cluster. What is said
-//! is not known here.
+//! A connection of a peer that may say anything: plain, or inside a TLS session with the cluster. What is
+//! said is not known here.
 
 use super::PATIENCE;
 use firesteel_common::error::{Error, ErrorCode, Result};

@@ -158,8 +158,8 @@ impl Registry {
 }
 
 impl Context<'_> {
-    /// A value that tasks add to, beginning with its zero: `i64`, `u64` and `f64` are summed, a `Vec` gathers,
-    /// and a type of your own does what its [`Accumulate`] says.
+    /// A value that tasks add to, beginning with its zero: `i64`, `u64` and `f64` are summed, a `Vec`
+    /// gathers, and a type of your own does what its [`Accumulate`] says.
     pub fn accumulator<A: Accumulate>(&self) -> Accumulator<A> {
         self.driver().accumulators().register()
     }

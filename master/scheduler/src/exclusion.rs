@@ -2,8 +2,8 @@
 //! hosts as soon as enough of their workers are. (The rules, and what they count, are those of Spark's
 //! `excludeOnFailure`.)
 //!
-//! Nothing waits for a worker that it leaves out: a task that every worker is left out for fails its jobs, and
-//! the error names them.
+//! Nothing waits for a worker that it leaves out: a task that every worker is left out for fails its jobs,
+//! and the error names them.
 
 use crate::Scheduler;
 use crate::app::Run;

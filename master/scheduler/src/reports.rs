@@ -75,8 +75,8 @@ impl Run {
         }
     }
 
-    /// Whether an outcome is one that the stage of a task has. An executor runs code of a user, which may have
-    /// taken it over; what it reports is not taken at its word.
+    /// Whether an outcome is one that the stage of a task has. An executor runs code of a user, which may
+    /// have taken it over; what it reports is not taken at its word.
     fn fits(&self, task: TaskId, outcome: &TaskOutcome) -> bool {
         let Some(stage) = self.stages.get(&task.stage) else { return true };
         match outcome {

@@ -132,8 +132,8 @@ impl Placing {
         let (count, sum) = (count + board.plugin_count(), sum + board.plugin_bytes());
         if count >= count_max || sum.saturating_add(bytes) > bytes_max {
             let what = format!(
-                "there is no room for a plugin of {bytes} bytes: the master keeps {count} of {sum} bytes, and \
-                 at most {count_max} of {bytes_max} bytes (master.plugins_max, master.plugins_bytes_max)"
+                "there is no room for a plugin of {bytes} bytes: the master keeps {count} of {sum} bytes, \
+                 and at most {count_max} of {bytes_max} bytes (master.plugins_max, master.plugins_bytes_max)"
             );
             let help = "remove some that nobody needs, with DELETE /plugins/HASH, or raise the bound";
             return Err(Error::new(ErrorCode::TooLarge, what).with_help(help));

@@ -95,8 +95,8 @@ routes! {
         /// The plugins that the master keeps, by hash.
         get "/plugins" Viewer plugins::list, query (), takes [], 200 [Vec<PluginInfo>];
         /// Takes in a plugin: the body is the file. 200 for one that was there already.
-        post "/plugins" Submit plugins::upload, query plugins::UploadQuery, takes ["application/octet-stream"],
-            200 [PluginInfo], 201 [PluginInfo];
+        post "/plugins" Submit plugins::upload, query plugins::UploadQuery,
+            takes ["application/octet-stream"], 200 [PluginInfo], 201 [PluginInfo];
         /// One plugin.
         get "/plugins/{hash}" Viewer plugins::get, query (), takes [], 200 [PluginInfo];
         /// Removes a plugin that no application needs.

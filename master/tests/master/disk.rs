@@ -1,5 +1,5 @@
-//! Full disks under a running master: what is refused says why, what runs goes on, and with room again all
-//! is as before. Each is a small file system in memory, which only root can mount; otherwise the tests say so.
+//! Full disks under a running master: what is refused says why, what runs goes on, and with room again all is
+//! as before. Each is a small file system in memory, which only root can mount; otherwise the tests say so.
 
 use crate::harness::{Master, error};
 use crate::worker::{Driver, Worker};

@@ -1,5 +1,5 @@
-//! One server process of a cluster: its start, the lines it prints, its log, and its end. What a cluster is made
-//! of is not known here.
+//! One server process of a cluster: its start, the lines it prints, its log, and its end. What a cluster is
+//! made of is not known here.
 
 use super::{PATIENCE, Setup, program};
 use firesteel_common::error::{Error, ErrorCode, Result};

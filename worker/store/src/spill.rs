@@ -1,5 +1,5 @@
-//! Blocks on disk: LZ4 frames with checksums in files without a name, so that nothing is left whatever happens
-//! to the worker.
+//! Blocks on disk: LZ4 frames with checksums in files without a name, so that nothing is left whatever
+//! happens to the worker.
 
 use crate::memfd::{create_memfd, map_sealed, seal};
 use firesteel_common::error::{Error, ErrorCode, Result};

@@ -1,11 +1,11 @@
 //! The block store of a worker: sealed blocks by their names, in memory as far as the budget goes.
 //!
-//! Map outputs, results and broadcast values are always taken: without them nothing goes on. Cached partitions
-//! go first when there is no room: the least recently used one that nobody reads, but never one of the dataset
-//! that is being stored, or a dataset that is larger than the memory would push out exactly what is read next.
-//! A block whose level allows it is spilled to disk; another cached partition is dropped, since lineage can
-//! make it again. When that is not enough, map outputs and the like are spilled too. What is read from disk
-//! stays in memory where there is room.
+//! Map outputs, results and broadcast values are always taken: without them nothing goes on. Cached
+//! partitions go first when there is no room: the least recently used one that nobody reads, but never one of
+//! the dataset that is being stored, or a dataset that is larger than the memory would push out exactly what
+//! is read next. A block whose level allows it is spilled to disk; another cached partition is dropped, since
+//! lineage can make it again. When that is not enough, map outputs and the like are spilled too. What is read
+//! from disk stays in memory where there is room.
 
 use crate::memfd::{length, seal};
 use crate::spill::Spilled;

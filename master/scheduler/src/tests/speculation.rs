@@ -81,7 +81,8 @@ fn the_end_of_an_executor_after_the_race_counts_against_nobody() {
 fn results_and_accumulators_arrive_once() {
     check(
         "worker w1; worker w2; submit spark.speculation=true spark.speculation.task.duration.threshold=300ms
-         attach; job result=1:1 want=1; quiet; tick 500; finish 1/0 counting on=w2; stale 1/0 counting attempt=0 from=w1",
+         attach; job result=1:1 want=1; quiet; tick 500; finish 1/0 counting on=w2; \
+         stale 1/0 counting attempt=0 from=w1",
         "log 1/0.1 starts: Speculation
          worker-2: launch 1/0.1 code 1
          log 1/0.0 lost: Superseded

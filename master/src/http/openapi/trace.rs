@@ -183,7 +183,9 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
             visitor.visit_map(Fields { schemas, name, rest, field: "", properties: &mut properties })?;
         *node = schemas.named(
             name,
-            json!({ "type": "object", "properties": properties, "required": [], "additionalProperties": false }),
+            json!({
+                "type": "object", "properties": properties, "required": [], "additionalProperties": false
+            }),
         );
         Ok(value)
     }

@@ -1,5 +1,5 @@
-//! From what a client of Spark asks for to what this master runs. Everything that cannot be honoured is refused
-//! here, with the reason.
+//! From what a client of Spark asks for to what this master runs. Everything that cannot be honoured is
+//! refused here, with the reason.
 
 use super::CreateSubmission;
 use crate::board::{Board, no_such_plugin};
@@ -16,8 +16,8 @@ const IGNORED_VARIABLES: &[&str] = &["SPARK_ENV_LOADED", "SPARK_HOME", "SPARK_SC
 const NO_PATHS: &str = "the master opens no path or address that a client names: upload the plugin with POST \
     /api/firesteel/v1/plugins?name=NAME, and give its hash or its name";
 const ONE_OBJECT: &str = "a job is one shared object: link what it needs into it";
-const NOT_SHIPPED: &str = "files are not shipped to executors: put them where every worker reads them, and pass \
-    their absolute path as an argument";
+const NOT_SHIPPED: &str = "files are not shipped to executors: put them where every worker reads them, and \
+    pass their absolute path as an argument";
 const NO_JVM: &str = "there is no Java machine here";
 const NO_KERBEROS: &str = "there is no Kerberos: who submits is known by the token";
 
