@@ -86,7 +86,10 @@ fn a_worker_with_more_slots_than_can_be_is_refused() {
     for (slots, refused) in [(u32::MAX, true), (65_537, true), (65_536, false)] {
         let registration = Registration { address: "other:1".to_owned(), slots, ..Registration::default() };
         let effects = step(&mut script, from_worker(7, 0, ToMaster::Register(registration)));
-        let is_refusal = |effect: &Effect| matches!(effect, Effect::RefuseLink { error, .. } if error.code == ErrorCode::BadRequest);
+        let is_refusal = |effect: &Effect| {
+            let Effect::RefuseLink { error, .. } = effect else { return false };
+            error.code == ErrorCode::BadRequest
+        };
         assert_eq!(effects.iter().any(is_refusal), refused, "{effects:?}");
     }
 }
