@@ -45,9 +45,10 @@ impl Insider<'_> {
     pub(super) fn worker(&self, rng: &mut Rng, tally: &mut Tally) -> Result<()> {
         let mut stream = self.way.worker.connect(self.master, Role::Worker, self.key, PATIENCE)?;
         let incarnation = Incarnation(1 + rng.below(1000) as u64);
+        let address = format!("127.0.0.1:{}", 1 + rng.below(5));
         let registration = Registration {
             host: "rogue".to_owned(),
-            address: format!("127.0.0.1:{}", 1 + rng.below(5)),
+            address: address.clone(),
             slots: 1 + rng.below(2) as u32,
             drivers_max: rng.below(2) as u32,
             ..Registration::default()
@@ -61,7 +62,20 @@ impl Insider<'_> {
             tally.refused += 1;
             return Ok(());
         };
+        // What the real worker has said, said by this one. (Whoever has the cluster's secret can also say that
+        // it is the real one, which then has no connection: that is not what is looked for here.)
+        let as_mine = |message: Vec<u8>| {
+            let mut said: FromWorker = codec::decode(&message).ok()?;
+            (said.epoch, said.incarnation) = (epoch, incarnation);
+            match &mut said.message {
+                ToMaster::Draining => return None,
+                ToMaster::Register(real) => real.address.clone_from(&address),
+                _ => {}
+            }
+            codec::encode(&said).ok()
+        };
         let recorded = self.recorded(|role| matches!(role, Role::Worker));
+        let recorded: Vec<Vec<u8>> = recorded.into_iter().filter_map(as_mine).collect();
         let make = |rng: &mut Rng| {
             let FromWorker { message, .. } = any(rng);
             codec::encode(&FromWorker { epoch, incarnation, message })

@@ -5,16 +5,17 @@
 //! `messages`.)
 
 use super::Target;
-use crate::any::Source;
+use crate::any::{Any, Source};
 use crate::mutate::Rng;
 use firesteel_common::Payload;
 use firesteel_common::block::{MapStatus, SegmentStat};
-use firesteel_common::config::{Config, DEFAULT_TOML, SchedulerConfig};
+use firesteel_common::config::{Config, DEFAULT_TOML, SchedulerConfig, SchedulerMode};
 use firesteel_common::graph::{
     OutputOrder, ReadPattern, StageInput, StageKind, StageSpec, TaskCode, TaskSpec,
 };
 use firesteel_common::id::{AppAttemptId, AppId, Epoch, Incarnation, JobId, StageId, TaskId, WorkerId};
 use firesteel_common::job::{JobSpec, Target as Wanted};
+use firesteel_common::options::{AppOptions, KEYS};
 use firesteel_common::protocol::driver::FromDriver;
 use firesteel_common::protocol::worker::{FromWorker, Registration, TaskLaunches, ToMaster, ToWorker};
 use firesteel_common::sandbox::Sandbox;
@@ -22,7 +23,9 @@ use firesteel_common::task::{ResultValue, TaskMetrics, TaskOutcome, TaskReport};
 use firesteel_common::time::Timestamp;
 use firesteel_core::{CoreOptions, WorkerCore, WorkerEvent};
 use firesteel_scheduler::{AppSubmission, Effect, Event, LinkId, Scheduler, invariants};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 /// Facts of one input at most.
 const STEPS: usize = 96;
@@ -59,7 +62,10 @@ fn scheduler_config() -> Option<SchedulerConfig> {
 }
 
 fn scheduler(bytes: &[u8]) {
-    let Some(config) = scheduler_config() else { return };
+    let Some(mut config) = scheduler_config() else { return };
+    if bytes.len() % 2 == 1 {
+        config.mode = SchedulerMode::Fair;
+    }
     let scheduler = Scheduler::new(config, EPOCH);
     let (launched, bound, told) = (Vec::new(), Vec::new(), Vec::new());
     let mut master = Master { scheduler, now: 1_000_000, links: 0, launched, bound, apps: 0, told };
@@ -77,7 +83,7 @@ impl Master {
     fn happen(&mut self, source: &mut Source<'_>) {
         let event = match source.below(16) {
             0 => self.new_worker(source),
-            1 => self.new_app(),
+            1 => self.new_app(source),
             2 => Event::FromDriver {
                 app: self.some_app(source),
                 message: FromDriver::Attach { stages: Vec::new(), jobs: Vec::new() },
@@ -122,10 +128,21 @@ impl Master {
         Event::FromWorker { link: LinkId(self.links), message }
     }
 
-    fn new_app(&mut self) -> Event {
+    /// An application of a client or of the cluster, with some of the keys set that a submission may set.
+    fn new_app(&mut self, source: &mut Source<'_>) -> Event {
         self.apps += 1;
+        let mut conf = BTreeMap::new();
+        for key in KEYS {
+            let value = ["", "", "", "", "true", "1", "2", "1s"][source.below(8)];
+            let alone = BTreeMap::from([(key.name.to_owned(), value.to_owned())]);
+            if AppOptions::from_conf(&alone).is_ok() {
+                conf.extend(alone);
+            }
+        }
+        let options = AppOptions::from_conf(&conf).unwrap_or_default();
+        let program = bool::any(source).then(|| source.any());
         let app = AppId(self.apps);
-        Event::SubmitApp(AppSubmission { app, attempt: 1, program: None, options: Default::default() })
+        Event::SubmitApp(AppSubmission { app, attempt: 1, program, options: Arc::new(options) })
     }
 
     fn some_app(&self, source: &mut Source<'_>) -> AppAttemptId {
