@@ -10,7 +10,7 @@ use firesteel_common::protocol::driver::{FromDriver, ToDriver};
 use firesteel_common::protocol::executor::{FromExecutor, ToExecutor};
 use firesteel_common::protocol::hello::{GREETING_LEN, Greeting, Role};
 use firesteel_common::protocol::worker::{FromWorker, ToWorker};
-use firesteel_net::{Key, accept_hello, read_frame};
+use firesteel_net::{Key, Socket, accept_hello, fd_channel, read_frame, socket_pair};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -38,6 +38,13 @@ pub(super) fn targets() -> Vec<Target> {
     vec![
         Target { name: "hello", run: hello, seeds: greetings, base: 16 << 10, times: 8 },
         Target { name: "frame", run: frames, seeds: framed, base: MESSAGE_BASE, times: MESSAGE_TIMES },
+        Target {
+            name: "executor_channel",
+            run: executor_channel,
+            seeds: of_executor,
+            base: MESSAGE_BASE,
+            times: MESSAGE_TIMES,
+        },
         message!("from_worker" FromWorker),
         message!("to_worker" ToWorker),
         message!("from_driver" FromDriver),
@@ -76,14 +83,40 @@ fn frames(bytes: &[u8]) {
     }
 }
 
+fn frame(message: &[u8]) -> Vec<u8> {
+    let len = (message.len() as u32).to_le_bytes();
+    [len.as_slice(), &[codec::CODEC_BINCODE], message].concat()
+}
+
 fn framed(rng: &mut Rng) -> Vec<Vec<u8>> {
-    let frame = |message: &Vec<u8>| {
-        let len = (message.len() as u32).to_le_bytes();
-        [len.as_slice(), &[codec::CODEC_BINCODE], message].concat()
-    };
-    let all: Vec<Vec<u8>> = messages::<FromWorker>(rng).iter().map(frame).collect();
+    let all: Vec<Vec<u8>> = messages::<FromWorker>(rng).iter().map(|message| frame(message)).collect();
     let several = all.iter().take(5).flatten().copied().collect();
     all.into_iter().chain([several]).collect()
+}
+
+/// What a worker reads from its executor, whose code is a user's: frames, some of which say that a descriptor
+/// comes beside them. None does.
+fn executor_channel(bytes: &[u8]) {
+    let Ok((ours, theirs)) = socket_pair() else { return };
+    let Ok((_sender, mut receiver)) = fd_channel(ours) else { return };
+    // It all finds room in the socket's buffer, so nobody waits.
+    let said = Socket::from(theirs).write_all(bytes);
+    if said.is_err() {
+        return;
+    }
+    while let Ok(Some((message, descriptor))) = receiver.recv::<FromExecutor>() {
+        assert!(descriptor.is_none(), "a descriptor came with {message:?}");
+    }
+}
+
+fn of_executor(rng: &mut Rng) -> Vec<Vec<u8>> {
+    let mut all: Vec<Vec<u8>> = messages::<FromExecutor>(rng).iter().map(|message| frame(message)).collect();
+    let several: Vec<u8> = all.iter().take(6).flatten().copied().collect();
+    all.push(several);
+    if let Some(first) = all.first_mut() {
+        first[4] |= 0x80;
+    }
+    all
 }
 
 /// A peer that says what it says, whatever it hears.

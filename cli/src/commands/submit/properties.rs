@@ -66,4 +66,22 @@ mod tests {
             assert!(message.contains("my.conf, line 2"), "{message}");
         }
     }
+
+    #[test]
+    fn any_text_is_pairs_or_a_misuse() {
+        let pieces =
+            ["a", " ", "=", ":", "\\", "\n", "#", "!", "\t", "\r", "é", "\u{2028}", "\0", "spark.x y", ""];
+        let mut state = 1_u64;
+        for _ in 0..20_000 {
+            let mut text = String::new();
+            for _ in 0..12 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                text += pieces[(state >> 33) as usize % pieces.len()];
+            }
+            for (key, value) in parse("f", &text).unwrap_or_default() {
+                assert!(!key.is_empty() && !value.is_empty(), "{text:?}");
+                assert!(text.len() >= key.len() + value.len(), "{text:?}");
+            }
+        }
+    }
 }
