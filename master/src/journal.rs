@@ -129,7 +129,9 @@ impl Journal {
     /// # Errors
     /// `VERSION_MISMATCH` for a journal of another format; `IO` if it cannot be read or is in use.
     pub(crate) fn open(run_dir: &Path) -> Result<(Self, Recovered), Error> {
-        let (store, recovered) = Store::open(run_dir)?;
+        // A damaged file is refused by redb, or makes it panic.
+        let opened = answers::survive(|| Store::open(run_dir));
+        let (store, recovered) = opened.unwrap_or_else(|| Err(damaged(run_dir)))?;
         let store = Arc::new(store);
         let (queue, records) = bounded(QUEUE);
         let (stop, stopped) = bounded(1);
@@ -198,6 +200,12 @@ impl Journal {
             tracing::error!("the journal's thread panicked");
         }
     }
+}
+
+fn damaged(run_dir: &Path) -> Error {
+    let what = format!("the journal in {} is damaged and cannot be read", run_dir.display());
+    Error::new(ErrorCode::Io, what)
+        .with_help("put back a copy of journal.redb, or move it away to start with an empty journal")
 }
 
 /// What a record is answered with when the master ends.

@@ -1,5 +1,7 @@
 //! What the journal promises: durable before it is answered, one application for one key, the first outcome.
 
+mod damage;
+
 use super::*;
 use crate::files::result_path;
 use firesteel_common::id::{Epoch, PluginHash};
