@@ -45,10 +45,10 @@ impl Outcomes {
                 self.done.remove(&partition(task));
                 self.running.insert(*task);
             }
-            AppEvent::TaskFinished { task, .. } => {
-                if !self.running.remove(task) || !self.done.insert(partition(task)) {
-                    return Some(format!("duplicated: the work of {task} is used, and another's was"));
-                }
+            AppEvent::TaskFinished { task, .. }
+                if !self.running.remove(task) || !self.done.insert(partition(task)) =>
+            {
+                return Some(format!("duplicated: the work of {task} is used, and another's was"));
             }
             AppEvent::TaskFailed { task, .. } | AppEvent::TaskLost { task, .. } => {
                 self.running.remove(task);

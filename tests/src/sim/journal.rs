@@ -146,7 +146,7 @@ fn options(app: AppId) -> AppOptions {
     let mut options = AppOptions { cores_max: [0, 0, 1, 2, 0][app.0 as usize % 5], ..AppOptions::default() };
     options.executor.cores = u32::from(app.0 % 4 == 3);
     options.supervise = app.0.is_multiple_of(2);
-    options.speculation.enabled = app.0 % 3 != 0;
+    options.speculation.enabled = !app.0.is_multiple_of(3);
     options.speculation.quantile_permille = 500;
     options.speculation.multiplier_permille = 1_500;
     options.speculation.threshold_ms = 400 * (app.0 % 2);
