@@ -81,7 +81,7 @@ pub struct Report {
     pub rows: BTreeMap<&'static str, (Tally, f64)>,
     /// By process: MiB after the warm-up, and at the end.
     pub memory: Vec<(String, f64, f64)>,
-    /// Refusals that the master has counted.
+    /// Refusals of strangers and of HTTP clients that the master has counted.
     pub refusals: u64,
     /// Bytes that all processes have logged.
     pub log_bytes: usize,
@@ -163,7 +163,6 @@ fn last_lines(name: &str, log: &str) -> String {
 /// The warm-up, and the rest.
 fn rounds(cluster: &Cluster, field: &Field, plan: Plan, plugin: PluginHash) -> Result<Report> {
     let mut report = Report::default();
-    let refused_before = refusals(cluster)?;
     let share = |percent: u64| Plan { requests: plan.requests * percent / 100, ..plan };
     round(cluster, field, share(WARM), plugin, &mut report)?;
     settle(cluster, plugin)?;
@@ -173,7 +172,6 @@ fn rounds(cluster: &Cluster, field: &Field, plan: Plan, plugin: PluginHash) -> R
     settle(cluster, plugin)?;
     report.memory =
         warm.into_iter().zip(memory(cluster)?).map(|((name, warm), (_, end))| (name, warm, end)).collect();
-    report.refusals = refusals(cluster)?.saturating_sub(refused_before);
     check(cluster, &mut report)?;
     Ok(report)
 }
@@ -199,6 +197,7 @@ fn round(
 ) -> Result<()> {
     for (at, (kind, percent)) in (0_u64..).zip(KINDS) {
         let begin = Instant::now();
+        let refused_before = refusals(cluster)?;
         let requests = (plan.requests * percent / 100).max(1);
         let plan = Plan { seed: plan.seed ^ (at << 40), requests, ..plan };
         let tally = match kind {
@@ -209,6 +208,10 @@ fn round(
         let row = report.rows.entry(kind).or_default();
         row.0.add(tally);
         row.1 += begin.elapsed().as_secs_f64();
+        // A worker reports refusals, too, and a rogue one says anything.
+        if !kind.starts_with("rogue") {
+            report.refusals += refusals(cluster)?.saturating_sub(refused_before);
+        }
         let logs = cluster.logs()?;
         if let Some((name, line)) = panics(&logs) {
             return Err(broken(format!("{name} has panicked ({kind}, seed {}): {line}", plan.seed)));

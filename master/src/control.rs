@@ -10,7 +10,7 @@ use firesteel_common::id::AppAttemptId;
 use firesteel_common::protocol::data::{DATA_FRAME_LEN_MAX, PluginReply, PluginRequest};
 use firesteel_common::protocol::driver::{FromDriver, ToDriver};
 use firesteel_common::protocol::hello::Role;
-use firesteel_common::protocol::worker::{FromWorker, ToMaster, ToWorker};
+use firesteel_common::protocol::worker::{FromWorker, REFUSALS_MAX, ToMaster, ToWorker};
 use firesteel_common::{Error, ErrorCode, Result};
 use firesteel_net::listener::Service;
 use firesteel_net::{Key, Link, Listener, Socket, Transport, read_frame, write_frame};
@@ -29,6 +29,10 @@ const OUTBOX: usize = 16_384;
 const ATTACH_PARTS_MAX: usize = 128;
 /// Bytes of all of them together, roughly as they lie in memory.
 const ATTACH_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of a text in a worker's report of refusals that are written.
+const WORDS_MAX: usize = 256;
+/// How many refusals of one source a worker can report at once.
+const REFUSED_MAX: u64 = 1_000_000;
 /// How long a worker may take over one step of fetching a plugin.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -194,6 +198,17 @@ impl Parts {
     }
 }
 
+/// What of a worker's report of refusals is written: no more than an honest one says.
+fn believed(refusals: &[(String, String, u64)]) -> impl Iterator<Item = (&str, &str, u64)> {
+    let known = refusals.iter().take(REFUSALS_MAX);
+    known.map(|(source, why, count)| (short(source), short(why), (*count).min(REFUSED_MAX)))
+}
+
+/// The beginning of a text.
+fn short(text: &str) -> &str {
+    &text[..text.floor_char_boundary(WORDS_MAX)]
+}
+
 /// Takes what applications print, and notes that a driver will print no more; the rest is for the scheduler.
 fn note_output(shared: &Shared, from: FromWorker) -> Option<FromWorker> {
     match &from.message {
@@ -202,9 +217,9 @@ fn note_output(shared: &Shared, from: FromWorker) -> Option<FromWorker> {
             None
         }
         ToMaster::Refusals { at, refusals } => {
-            let at = format!("data server {at}");
-            for (source, why, count) in refusals {
-                shared.audit.refused_elsewhere(source, &at, why, *count);
+            let at = format!("data server {}", short(at));
+            for (source, why, count) in believed(refusals) {
+                shared.audit.refused_elsewhere(source, &at, why, count);
             }
             None
         }
@@ -271,5 +286,16 @@ mod tests {
         }
         let refused = parts.gather(FromDriver::AttachPart { stages: part(0..1) }).unwrap_err();
         assert_eq!(refused.code, ErrorCode::TooLarge);
+    }
+
+    #[test]
+    fn a_report_of_refusals_is_believed_as_far_as_it_can_be_true() {
+        let long = "é".repeat(1_000);
+        let report = vec![(long.clone(), long, u64::MAX); REFUSALS_MAX + 10];
+        let known: Vec<_> = believed(&report).collect();
+        assert_eq!(known.len(), REFUSALS_MAX);
+        assert!(known.iter().all(|(source, why, count)| {
+            source.len() <= WORDS_MAX && why.len() <= WORDS_MAX && *count == REFUSED_MAX
+        }));
     }
 }
