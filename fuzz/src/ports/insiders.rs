@@ -62,8 +62,8 @@ impl Insider<'_> {
             tally.refused += 1;
             return Ok(());
         };
-        // What the real worker has said, said by this one. (Whoever has the cluster's secret can also say that
-        // it is the real one, which then has no connection: that is not what is looked for here.)
+        // What the real worker has said, said by this one. (Whoever has the cluster's secret can also say
+        // that it is the real one, which then has no connection: that is not what is looked for here.)
         let as_mine = |message: Vec<u8>| {
             let mut said: FromWorker = codec::decode(&message).ok()?;
             (said.epoch, said.incarnation) = (epoch, incarnation);
