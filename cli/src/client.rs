@@ -8,6 +8,7 @@ use firesteel_common::http::ErrorBody;
 use firesteel_master::{AUTHORITY_FILE, MasterState};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
 /// The longest body that is taken for a message (results and event logs have no bound).
 const MESSAGE_BYTES_MAX: u64 = 64 << 20;
+/// The header that says how many entries a list has beyond its page.
+const TOTAL: &str = "X-Total-Count";
 
 /// Flags of every command that speaks to a master.
 #[derive(Clone, Debug, Default, Args)]
@@ -158,6 +161,32 @@ impl Client {
     /// A JSON answer.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Outcome<T> {
         self.json(self.request(path).call())
+    }
+
+    /// A page of a list, and how many entries there are in all.
+    pub fn get_page<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&'static str, String)],
+    ) -> Outcome<(Vec<T>, usize)> {
+        let pairs = query.iter().map(|(name, value)| (*name, value.as_str()));
+        let response = self.checked(self.request(path).query_pairs(pairs).call())?;
+        let total = response.headers().get(TOTAL).and_then(|text| text.to_str().ok()?.parse().ok());
+        let page: Vec<T> = self.json(Ok(response))?;
+        let known = total.unwrap_or(page.len());
+        Ok((page, known))
+    }
+
+    /// An answer that goes on, to be read as it comes.
+    pub fn follow(&self, path: &str, query: &[(&'static str, String)]) -> Outcome<impl Read + use<>> {
+        let pairs = query.iter().map(|(name, value)| (*name, value.as_str()));
+        let response = self.checked(self.request(path).query_pairs(pairs).call())?;
+        Ok(response.into_body().into_reader())
+    }
+
+    /// What is said of an answer that broke off.
+    pub fn broken_off(&self, cause: std::io::Error) -> Failure {
+        self.unreachable(&ureq::Error::Io(cause))
     }
 
     /// An answer of any length as bytes.

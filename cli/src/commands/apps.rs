@@ -7,6 +7,8 @@ use crate::print;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use firesteel_common::http::{AppState, AppStatus};
+use firesteel_common::options::millis;
+use std::time::SystemTime;
 
 /// How many are asked for at a time.
 const PAGE: usize = 1_000;
@@ -19,17 +21,23 @@ pub struct AppsArgs {
     /// Only those in this state; may be repeated
     #[arg(long, value_parser = state(), value_name = "STATE")]
     state: Vec<AppState>,
-    /// Only those whose name contains this
+    /// Only those whose name contains this, in upper or lower case
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
+    /// Only those that the token of this name has submitted; cluster is the cluster's own
+    #[arg(long, value_name = "NAME")]
+    owner: Option<String>,
     /// Only those with this tag, NAME or NAME=VALUE
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
     /// Only those of this pool
-    #[arg(long, value_name = "POOL")]
+    #[arg(long, visible_alias = "pool", value_name = "POOL")]
     queue: Option<String>,
+    /// Only those that were submitted within this time, such as 30min or 2h
+    #[arg(long, value_name = "TIME", value_parser = millis)]
+    since: Option<u64>,
     /// At most this many, the latest
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_one)]
     limit: usize,
     /// Leave out this many of the latest (the next page)
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -47,10 +55,16 @@ fn state() -> impl TypedValueParser<Value = AppState> {
     names.try_map(|name| AppState::ALL.into_iter().find(|state| state.as_str() == name).ok_or("no state"))
 }
 
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| "a whole number from 1 on".to_owned())
+}
+
 impl AppsArgs {
     /// One row for each.
     pub fn run(self) -> Outcome<Exit> {
-        let (page, more) = self.page(self.fetch(&Client::find(&self.connect)?)?);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let filter = self.filter(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        let (page, earlier) = self.fetch(&Client::find(&self.connect)?, &filter)?;
         let header = ["APPLICATION", "STATE", "SUBMITTED", "SECONDS", "POOL", "OWNER", "NAME"];
         let exit = print_list(&page, self.format, &header, |app| {
             vec![
@@ -63,49 +77,48 @@ impl AppsArgs {
                 app.name.clone(),
             ]
         })?;
-        if more > 0 && self.format == ListFormat::Table {
-            print::talk(format!("there are earlier ones: --skip {} shows them", self.skip + self.limit));
+        if earlier > 0 && self.format == ListFormat::Table {
+            let next = self.skip.saturating_add(self.limit);
+            print::talk(format!("earlier ones: {earlier} (--skip {next} shows them)"));
         }
         Ok(exit)
     }
 
-    /// Those that are wanted, the newest first, until there are enough to know whether there are more.
-    fn fetch(&self, client: &Client) -> Outcome<Vec<AppStatus>> {
-        let enough = self.skip.saturating_add(self.limit).saturating_add(1);
-        let (mut found, mut offset) = (Vec::new(), 0);
+    /// What the master is asked for.
+    fn filter(&self, now_ms: u64) -> Vec<(&'static str, String)> {
+        let states: Vec<&str> = self.state.iter().map(|state| state.as_str()).collect();
+        let since = self.since.map(|span| now_ms.saturating_sub(span).to_string());
+        let all = [
+            ("state", (!states.is_empty()).then(|| states.join(","))),
+            ("name", self.name.clone()),
+            ("owner", self.owner.clone()),
+            ("tag", self.tag.clone()),
+            ("pool", self.queue.clone()),
+            ("since_ms", since),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
+    /// The page, the latest last, and how many there are before it.
+    fn fetch(&self, client: &Client, filter: &[(&'static str, String)]) -> Outcome<(Vec<AppStatus>, usize)> {
+        let (mut found, mut total): (Vec<AppStatus>, usize) = (Vec::new(), 0);
         for _ in 0..PAGES_MAX {
-            let path = format!("/applications?offset={offset}&limit={PAGE}");
-            let page: Vec<AppStatus> = client.get(&path)?;
+            let mut query = filter.to_vec();
+            query.push(("offset", self.skip.saturating_add(found.len()).to_string()));
+            query.push(("limit", PAGE.min(self.limit - found.len()).to_string()));
+            let (page, of) = client.get_page("/applications", &query)?;
+            total = of;
             let last = page.is_empty();
-            offset += page.len();
-            found.extend(page.into_iter().filter(|app| self.wants(app)));
-            if last || found.len() >= enough {
+            found.extend(page);
+            if last || found.len() >= self.limit {
                 break;
             }
         }
-        Ok(found)
-    }
-
-    /// The page, and how many are known before it.
-    fn page(&self, mut apps: Vec<AppStatus>) -> (Vec<AppStatus>, usize) {
-        apps.retain(|app| self.wants(app));
-        apps.sort_by_key(|app| app.app);
+        let earlier = total.saturating_sub(self.skip).saturating_sub(found.len());
+        found.sort_by_key(|app| app.app);
         // One that was submitted between two requests moves the pages: it may come twice.
-        apps.dedup_by_key(|app| app.app);
-        apps.truncate(apps.len().saturating_sub(self.skip));
-        let more = apps.len().saturating_sub(self.limit);
-        (apps.split_off(more), more)
-    }
-
-    fn wants(&self, app: &AppStatus) -> bool {
-        let has_tag = |wanted: &String| match wanted.split_once('=') {
-            Some((name, value)) => app.tags.get(name).is_some_and(|found| found == value),
-            None => app.tags.contains_key(wanted),
-        };
-        (self.state.is_empty() || self.state.contains(&app.state))
-            && self.name.as_ref().is_none_or(|text| app.name.contains(text))
-            && self.tag.as_ref().is_none_or(has_tag)
-            && self.queue.as_ref().is_none_or(|pool| app.pool == *pool)
+        found.dedup_by_key(|app| app.app);
+        Ok((found, earlier))
     }
 }
 
@@ -120,30 +133,17 @@ mod tests {
         args: AppsArgs,
     }
 
-    fn app(number: u64, state: &str) -> AppStatus {
-        serde_json::from_value(serde_json::json!({
-            "app": number, "name": format!("job {number}"), "state": state, "attempt": 0, "driver": null,
-            "submitted_ms": 0, "ended_ms": null, "error": null, "result_bytes": null,
-            "tags": {"team": "a"}, "pool": "default",
-        }))
-        .unwrap()
-    }
-
-    fn page(line: &[&str]) -> (Vec<u64>, usize) {
-        let args = Line::parse_from([&["apps"], line].concat()).args;
-        let apps = (1..=5).map(|number| app(number, if number == 2 { "failed" } else { "running" }));
-        let (apps, more) = args.page(apps.rev().collect());
-        (apps.iter().map(|app| app.app.0).collect(), more)
-    }
-
     #[test]
-    fn the_latest_are_shown_and_the_next_page_is_before_them() {
-        assert_eq!(page(&[]), (vec![1, 2, 3, 4, 5], 0));
-        assert_eq!(page(&["--limit", "2"]), (vec![4, 5], 3));
-        assert_eq!(page(&["--limit", "2", "--skip", "2"]), (vec![2, 3], 1));
-        assert_eq!(page(&["--state", "failed"]), (vec![2], 0));
-        assert_eq!(page(&["--name", "job 3"]), (vec![3], 0));
-        assert_eq!(page(&["--tag", "team=b"]), (vec![], 0));
-        assert_eq!(page(&["--tag", "team", "--skip", "9"]), (vec![], 0));
+    fn the_master_is_asked_for_what_the_flags_say() {
+        let filter = |line: &str| {
+            let line = ["apps"].into_iter().chain(line.split_whitespace());
+            let pairs = Line::parse_from(line).args.filter(10_000_000);
+            pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(filter(""), "");
+        assert_eq!(filter("--state failed --state killed"), "state=failed,killed");
+        assert_eq!(filter("--name a --owner ann --tag t=1"), "name=a owner=ann tag=t=1");
+        assert_eq!(filter("--pool batch --since 1h"), "pool=batch since_ms=6400000");
+        assert_eq!(filter("--since 365d"), "since_ms=0");
     }
 }

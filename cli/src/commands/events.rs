@@ -1,13 +1,19 @@
 //! `firesteel events`: the event log of an application, a JSON object a line.
 
 use super::ListFormat;
-use crate::client::{Client, ConnectArgs, WAIT_MS};
+use crate::client::{Client, ConnectArgs};
 use crate::failure::{Exit, Outcome};
 use crate::print;
 use clap::Args;
-use firesteel_common::event::{AppEvent, LoggedEvent};
+use firesteel_common::error::{Error, ErrorCode};
 use firesteel_common::id::{AppId, TaskId};
 use serde::Deserialize;
+use std::io::{BufRead, BufReader};
+use std::time::Duration;
+
+/// How often an answer may end in a row without an event in it, and how long is waited before the next.
+const IDLE_MAX: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Prints everything that happened to an application: stages, attempts, losses
 #[derive(Debug, Args)]
@@ -29,29 +35,61 @@ impl EventsArgs {
     /// Prints them.
     pub fn run(self) -> Outcome<Exit> {
         let mut client = Client::find(&self.connect)?;
+        if self.follow {
+            self.follow(&mut client)?;
+            return Ok(Exit::Done);
+        }
         let mut from = 0;
         loop {
-            let wait = if self.follow { WAIT_MS } else { 0 };
-            let path = format!("/applications/{}/events?from={from}&wait_ms={wait}", self.app);
+            let path = format!("/applications/{}/events?from={from}", self.app);
             let bytes = client.patiently(|client| client.get_bytes(&path))?;
             let before = from;
-            let mut ended = false;
             for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 from += 1;
-                let known = serde_json::from_slice::<LoggedEvent>(line).ok();
-                ended |= known.is_some_and(|logged| matches!(logged.event, AppEvent::AppEnded { .. }));
-                let text = String::from_utf8_lossy(line);
-                match self.format {
-                    ListFormat::Json => print::line(&text)?,
-                    ListFormat::Table => print::line(print::safe(&in_words(&text)))?,
+                self.print(&String::from_utf8_lossy(line))?;
+            }
+            // An answer has an end, a long log has several of them.
+            if from == before || print::is_closed() {
+                return Ok(Exit::Done);
+            }
+        }
+    }
+
+    /// Prints events as they come, to the last. A master that restarts meanwhile is asked for the rest.
+    fn follow(&self, client: &mut Client) -> Outcome<()> {
+        let path = format!("/applications/{}/events", self.app);
+        let mut from: u64 = 0;
+        let mut idle = 0;
+        while idle < IDLE_MAX {
+            let query = [("follow", "1".to_owned()), ("from", from.to_string())];
+            let answer = client.patiently(|client| client.follow(&path, &query))?;
+            let before = from;
+            // An answer that breaks off is asked for again from where it ended.
+            for line in BufReader::new(answer).lines().map_while(Result::ok) {
+                if let Some(event) = line.strip_prefix("data: ") {
+                    from += 1;
+                    self.print(event)?;
+                }
+                if line == "event: end" || print::is_closed() {
+                    return Ok(());
                 }
             }
             // A log that was given up has no end; then the state of the application is the end.
-            let gone =
-                self.follow && from == before && super::status::get(&client, self.app, 0)?.state.is_final();
-            if ended || !self.follow || gone || print::is_closed() {
-                return Ok(Exit::Done);
+            let of = client.patiently(|client| super::status::get(client, self.app, 0))?;
+            if from == before && of.state.is_final() {
+                return Ok(());
             }
+            idle = if from == before { idle + 1 } else { 0 };
+            std::thread::sleep(PAUSE);
+        }
+        let message = format!("the event log of {} breaks off again and again", self.app);
+        Err(Error::new(ErrorCode::Unreachable, message).into())
+    }
+
+    fn print(&self, event: &str) -> Outcome<()> {
+        match self.format {
+            ListFormat::Json => print::line(event),
+            ListFormat::Table => print::line(print::safe(&in_words(event))),
         }
     }
 }

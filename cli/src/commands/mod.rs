@@ -9,6 +9,7 @@ mod doctor;
 mod driver;
 mod events;
 mod executor;
+mod executors;
 mod explain;
 mod kill;
 mod local;
@@ -69,6 +70,7 @@ pub enum Command {
     Kill(kill::KillArgs),
     Apps(apps::AppsArgs),
     Workers(workers::WorkersArgs),
+    Executors(executors::ExecutorsArgs),
     Plugins(plugins::PluginsArgs),
     Events(events::EventsArgs),
     Tokens(tokens::TokensArgs),
@@ -109,6 +111,7 @@ impl Command {
             Command::Kill(args) => args.run(),
             Command::Apps(args) => args.run(),
             Command::Workers(args) => args.run(),
+            Command::Executors(args) => args.run(),
             Command::Plugins(args) => args.run(),
             Command::Events(args) => args.run(),
             Command::Tokens(args) => args.run(),

@@ -65,7 +65,7 @@ impl WorkersArgs {
 }
 
 /// What is in force, in one cell.
-fn sandbox(sandbox: &Sandbox) -> String {
+pub fn sandbox(sandbox: &Sandbox) -> String {
     let parts = [
         sandbox.landlock.map(|version| format!("landlock {version}")),
         sandbox.seccomp.then(|| "seccomp".to_owned()),

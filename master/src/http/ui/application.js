@@ -4,6 +4,7 @@ import { change, owns } from './api.js';
 import { bar, choice, complaint, el, state, sure, table } from './dom.js';
 import { Followed } from './followed.js';
 import { graph } from './graph.js';
+import { executorTable } from './lists.js';
 import { choose, place, redraw } from './place.js';
 import { bytes, count, lasted, ownerName, span, tags, when, workerName } from './words.js';
 
@@ -28,7 +29,7 @@ export async function application(id, stage) {
     rows.length ? graph(rows, chosen, link) : null,
     stageTable(rows, chosen, link, view.app),
     chosen === null ? null : attemptTable(view, chosen),
-    losses(view), submission(view), output(view)];
+    executors(view), losses(view), submission(view), output(view)];
 }
 
 function head(view) {
@@ -104,6 +105,11 @@ function attemptTable(view, stage) {
     table('Attempts', ['Attempt', 'State', '#Time', 'Executor on', 'Why', '#Records', '#Read', 'Error'], rows,
       'None has started.'),
     more > 0 ? el('p', { class: 'quiet' }, `${count(more)} quicker ones are not shown.`) : null];
+}
+
+function executors(view) {
+  if (!view.executors.length) return null;
+  return [el('h2', {}, 'Executors'), executorTable(view.executors, '')];
 }
 
 function losses(view) {

@@ -24,7 +24,10 @@ export class Followed {
   async readOnce() {
     const path = `/applications/${this.id}`;
     this.app = await json(path);
-    if (!this.progress || !this.app.ended_ms) this.progress = await json(`${path}/progress`);
+    if (!this.progress || !this.app.ended_ms) {
+      [this.progress, this.executors] = await Promise.all([json(`${path}/progress`), json(`${path}/executors`)]);
+    }
+    if (this.app.ended_ms) this.executors = [];
     if (this.submission === undefined) this.submission = owns(this.app) ? await maybe(`${path}/submission`) : null;
     await this.readEvents(path);
     if (this.progress.at && !this.app.ended_ms) this.tick(this.progress.at);

@@ -95,8 +95,18 @@ function workerTable(workers, admin) {
 }
 
 export async function workers() {
-  return [el('h1', {}, 'Workers'), refused ? complaint(refused) : null,
-    workerTable(await json('/workers'), isAdmin())];
+  const [all, executors] = await Promise.all([json('/workers'), json('/executors')]);
+  return [el('h1', {}, 'Workers'), refused ? complaint(refused) : null, workerTable(all, isAdmin()),
+    el('h2', {}, 'Executors'), executorTable(executors, 'No executor runs: each application starts its own.')];
+}
+
+export function executorTable(executors, none) {
+  return table('Executors',
+    ['Application', 'Worker', 'Host', '#Process', 'Started', '#Slots in use', '#Memory', 'Sandbox'],
+    executors.map((one) => ({ key: `${one.app} ${one.worker}`, cells: [
+      el('a', { href: `#/applications/${appName(one.app)}` }, appName(one.app)), workerName(one.worker), one.host,
+      one.pid, when(one.started_ms), `${one.slots_used} / ${one.slots}`, one.memory ? bytes(one.memory) : '–',
+      sandbox(one.sandbox)] })), none);
 }
 
 export async function plugins() {
