@@ -39,7 +39,7 @@ fn help_is_an_answer_and_shows_what_there_is() {
 fn misuse_and_wrong_settings_end_with_2() {
     let cases: [(&[&str], &str); 5] = [
         (&["nothing"], "nothing"),
-        (&["status", "7"], "app-N"),
+        (&["status", "seven"], "app-N"),
         (&["master", "--set", "master.htpp=x"], "did you mean 'http'?"),
         (&["local", "--workers", "0"], "workers"),
         (&["worker", "--cores", "0"], "worker.cores"),
