@@ -10,7 +10,8 @@ mod server;
 use firesteel_common::error::{Error, ErrorCode, Result};
 use firesteel_common::event::{AppEvent, LoggedEvent};
 use firesteel_common::http::{AppStatus, ErrorBody, PluginInfo, SubmitRequest, SubmitResponse, WorkerInfo};
-use firesteel_common::id::AppId;
+use firesteel_common::id::{AppId, WorkerId};
+use rustix::process::Signal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use server::Process;
@@ -36,6 +37,8 @@ pub struct Setup {
     pub cores: u32,
     /// Further settings, as `section.key=value`; `{role}` in a value is `master` or `worker`.
     pub settings: Vec<String>,
+    /// Where workers and drivers dial the master.
+    pub listen: String,
 }
 
 impl Setup {
@@ -43,7 +46,7 @@ impl Setup {
     pub fn new(workers: u32) -> Self {
         let settings =
             ["scheduler.heartbeat_ms=200", "scheduler.worker_timeout_ms=1000", "scheduler.reconnect_ms=500"];
-        Self { workers, cores: 1, settings: settings.map(str::to_owned).to_vec() }
+        Self { workers, cores: 1, settings: settings.map(str::to_owned).to_vec(), listen: "127.0.0.1:0".into() }
     }
 
     /// Adds a setting.
@@ -52,6 +55,20 @@ impl Setup {
         self.settings.push(format!("{key}={value}"));
         self
     }
+}
+
+/// How a process is started that is not like the others.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extra<'a> {
+    /// Further arguments.
+    pub args: &'a [&'a str],
+    /// Variables of its environment.
+    pub env: &'a [(&'a str, String)],
+    /// The network namespace that it runs in.
+    pub netns: Option<&'a str>,
+    /// Whether it may outlive this process: only such a worker takes its time on SIGTERM, as one does that was
+    /// started by hand.
+    pub free: bool,
 }
 
 /// The binary `firesteel`: `FIRESTEEL_BIN`, or the one beside the running program.
@@ -108,7 +125,7 @@ impl Cluster {
             .mode(0o700)
             .create(&run)
             .map_err(|cause| Error::io("making a run directory", &cause))?;
-        let master = spawn_master(setup, &run, None)?;
+        let master = spawn_master(setup, &run, None, &[])?;
         let (address, http) = (master.line("master ")?, master.line("http ")?);
         let token = std::fs::read_to_string(run.join("token"))
             .map_err(|cause| Error::io("reading the token", &cause))?;
@@ -125,7 +142,7 @@ impl Cluster {
         for _ in 0..setup.workers {
             cluster.spawn_worker()?;
         }
-        cluster.workers.iter().try_for_each(|worker| worker.line("worker ").map(drop))?;
+        cluster.workers.iter().try_for_each(|worker| worker.worker().map(drop))?;
         Ok(cluster)
     }
 
@@ -166,7 +183,7 @@ impl Cluster {
 
     /// The process ids: the master's first.
     pub fn pids(&self) -> Vec<u32> {
-        std::iter::once(&self.master).chain(&self.workers).map(|process| process.child.id()).collect()
+        std::iter::once(&self.master).chain(&self.workers).map(|process| process.pid()).collect()
     }
 
     /// Kills the master with SIGKILL.
@@ -174,13 +191,26 @@ impl Cluster {
         self.master.kill();
     }
 
+    /// Sends the master a signal.
+    pub fn signal_master(&mut self, signal: Signal) {
+        self.master.signal(signal);
+    }
+
     /// Starts the master again, at the addresses it had.
     ///
     /// # Errors
     /// As [`Cluster::start`].
     pub fn restart_master(&mut self) -> Result<()> {
+        self.restart_master_with(&[])
+    }
+
+    /// The same, with variables in its environment.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn restart_master_with(&mut self, env: &[(&str, String)]) -> Result<()> {
         let http = self.http.trim_start_matches("http://");
-        self.master = spawn_master(&self.setup, &self.run, Some((&self.address, http)))?;
+        self.master = spawn_master(&self.setup, &self.run, Some((&self.address, http)), env)?;
         self.master.line("http ").map(drop)
     }
 
@@ -189,11 +219,54 @@ impl Cluster {
     /// # Errors
     /// If it cannot be started.
     pub fn spawn_worker(&mut self) -> Result<()> {
+        self.spawn_worker_with(&Extra::default())
+    }
+
+    /// The same, in another way.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn_worker_with(&mut self, more: &Extra<'_>) -> Result<()> {
         let name = format!("worker-{}", self.workers.len() + 1);
         let cores = self.setup.cores.to_string();
-        let worker = Process::spawn(&name, &self.setup, &self.run, &["worker", "--cores", &cores])?;
+        let args = [&["worker", "--cores", &cores], more.args].concat();
+        let worker = Process::spawn(&name, &self.setup, &self.run, &args, more)?;
         self.workers.push(worker);
         Ok(())
+    }
+
+    /// The id that the master has given a worker (counted from 0, in the order of the starts). Waits
+    /// for it.
+    ///
+    /// # Errors
+    /// If the worker is not taken in time.
+    pub fn worker_id(&self, index: usize) -> Result<WorkerId> {
+        let worker = self.workers.get(index).ok_or_else(|| Error::new(ErrorCode::NotFound, "no worker"))?;
+        worker.worker()
+    }
+
+    /// The process of a worker (counted from 0), if it runs.
+    pub fn worker_pid(&mut self, index: usize) -> Option<u32> {
+        self.workers.get_mut(index).and_then(|worker| worker.runs().then(|| worker.pid()))
+    }
+
+    /// Kills a worker (counted from 0) with SIGKILL.
+    pub fn kill_worker(&mut self, index: usize) {
+        if let Some(worker) = self.workers.get_mut(index) {
+            worker.kill();
+        }
+    }
+
+    /// Sends a worker (counted from 0) a signal.
+    pub fn signal_worker(&mut self, index: usize, signal: Signal) {
+        if let Some(worker) = self.workers.get_mut(index) {
+            worker.signal(signal);
+        }
+    }
+
+    /// Waits until a worker (counted from 0) has ended by itself; false if it does not.
+    pub fn worker_has_ended(&mut self, index: usize) -> bool {
+        self.workers.get_mut(index).is_none_or(Process::has_ended)
     }
 
     /// Starts one more worker that dials the master at another address, and waits until the master has taken
@@ -202,13 +275,8 @@ impl Cluster {
     /// # Errors
     /// If it cannot be started, or is not ready in time.
     pub fn spawn_worker_through(&mut self, master: &str) -> Result<()> {
-        let name = format!("worker-{}", self.workers.len() + 1);
-        let cores = self.setup.cores.to_string();
-        let args = ["worker", "--cores", &cores, "--master", master];
-        let worker = Process::spawn(&name, &self.setup, &self.run, &args)?;
-        worker.line("worker ")?;
-        self.workers.push(worker);
-        Ok(())
+        self.spawn_worker_with(&Extra { args: &["--master", master], ..Extra::default() })?;
+        self.worker_id(self.workers.len() - 1).map(drop)
     }
 
     /// The logs of its processes: a name, and what was written.
@@ -224,11 +292,10 @@ impl Cluster {
         std::iter::once(&self.master).chain(&self.workers).map(read).collect()
     }
 
-    /// Kills a worker (counted from 0) with SIGKILL.
-    pub fn kill_worker(&mut self, index: usize) {
-        if let Some(worker) = self.workers.get_mut(index) {
-            worker.kill();
-        }
+    /// The end of what every process has said, for a failure.
+    pub fn tails(&self) -> String {
+        let all = std::iter::once(&self.master).chain(&self.workers);
+        all.map(|process| format!("--- {}\n{}\n", process.name, process.tail())).collect()
     }
 
     /// Ends everything in order.
@@ -396,9 +463,15 @@ fn trust(run: &Path) -> Result<TlsConfig> {
         .build())
 }
 
-fn spawn_master(setup: &Setup, dir: &Path, addresses: Option<(&str, &str)>) -> Result<Process> {
-    let (listen, http) = addresses.unwrap_or(("127.0.0.1:0", "127.0.0.1:0"));
-    Process::spawn("master", setup, dir, &["master", "--temporary", "--listen", listen, "--http", http])
+fn spawn_master(
+    setup: &Setup,
+    dir: &Path,
+    addresses: Option<(&str, &str)>,
+    env: &[(&str, String)],
+) -> Result<Process> {
+    let (listen, http) = addresses.unwrap_or((&setup.listen, "127.0.0.1:0"));
+    let args = ["master", "--temporary", "--listen", listen, "--http", http];
+    Process::spawn("master", setup, dir, &args, &Extra { env, ..Extra::default() })
 }
 
 fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
@@ -422,8 +495,13 @@ fn body(response: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Er
 /// The binary as a command that no variable of the environment leads to another cluster.
 fn program() -> Result<Command> {
     let mut command = Command::new(binary()?);
+    forget_clusters(&mut command);
+    Ok(command)
+}
+
+/// Removes the variables that lead to another cluster.
+fn forget_clusters(command: &mut Command) {
     for name in ["FIRESTEEL_MASTER", "FIRESTEEL_TOKEN", "FIRESTEEL_CONFIG", "FIRESTEEL_RUN_DIR"] {
         command.env_remove(name);
     }
-    Ok(command)
 }

@@ -5,6 +5,8 @@ use firesteel_common::id::WorkerId;
 use parking_lot::Mutex;
 use rustix::process::{Signal, getpid, kill_process};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -70,6 +72,23 @@ impl Faults {
         names.iter().find_map(|name| self.pass(dir, name))
     }
 
+    /// What the standing token of a point (`POINT*`) says, if it is there. It stays.
+    pub fn standing(&self, point: &str) -> Option<String> {
+        let text = std::fs::read_to_string(self.dir.as_ref()?.join(format!("{point}*"))).ok()?;
+        Some(text.trim().to_owned())
+    }
+
+    /// Leaves a line of what a standing token has done.
+    pub fn has_fired(&self, point: &str, what: &str) {
+        let Some(dir) = &self.dir else { return };
+        let file = dir.join(format!("fired-{point}*"));
+        let said = File::options().create(true).append(true).open(file);
+        // One write of a short line, so that those of several processes do not mix.
+        if let Err(cause) = said.and_then(|mut file| file.write_all(format!("{what}\n").as_bytes())) {
+            tracing::warn!("fault: {point}*: {cause}");
+        }
+    }
+
     fn concerns(&self, name: &str, point: &str) -> bool {
         let here = WorkerId(self.worker.load(Ordering::Relaxed));
         parse(name)
@@ -131,8 +150,24 @@ mod tests {
     }
 
     #[test]
+    fn a_standing_token_stays_and_leaves_a_line_each_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let faults = Faults::new(dir.path().to_str());
+        assert_eq!(faults.standing("executor.map_output"), None);
+        std::fs::write(dir.path().join("executor.map_output*"), "flip 7\n").unwrap();
+        for line in ["one", "two"] {
+            assert_eq!(faults.standing("executor.map_output").as_deref(), Some("flip 7"));
+            assert_eq!(faults.hit("executor.map_output"), None);
+            faults.has_fired("executor.map_output", line);
+        }
+        let lines = std::fs::read_to_string(dir.path().join("fired-executor.map_output*")).unwrap();
+        assert_eq!(lines, "one\ntwo\n");
+    }
+
+    #[test]
     fn without_a_directory_there_are_no_faults() {
         assert_eq!(Faults::new(Some("")).hit("worker.data_request"), None);
         assert_eq!(Faults::new(None).hit("worker.data_request"), None);
+        assert_eq!(Faults::new(Some("")).standing("worker.data_request"), None);
     }
 }

@@ -1,253 +1,140 @@
-//! `scripts/chaos`: a real cluster, one process of which dies in the middle of the work, and what came of it.
+//! `scripts/chaos`: real processes, real faults, and what came of it.
 //!
-//! The same application runs twice on the same cluster: undisturbed, then with the fault planted. The counts
-//! are read from the event log of the second run, and nothing else.
+//! Every row is a fault of the table in `docs/reliability.md`: it must fire, provably; the answer must be that
+//! of a plain loop; and the cluster must answer a clean job afterwards and leave nothing. What is *not* here:
+//! the pure core under millions of faults, which is the simulator's work (`scripts/sim`).
 
-use crate::{failed, text};
-use clap::{Args, ValueEnum};
+mod draw;
+mod jobs;
+mod kill;
+mod lab;
+mod plain;
+mod proc;
+mod proxy;
+mod random;
+mod report;
+mod rows;
+mod soak;
+mod trace;
+
+use crate::failed;
+use clap::Args;
 use firesteel_common::error::{Error, Result};
-use firesteel_common::event::{AppEvent, LoggedEvent};
-use firesteel_common::http::{AppState, AppStatus, SubmitRequest};
-use firesteel_common::id::{AppId, WorkerId};
-use firesteel_tests::cluster::{Cluster, Setup, artifact};
-use firesteel_tests::fault::{Cost, Token};
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
+use lab::Finding;
+use rows::Row;
+use std::time::Instant;
 
-/// Bytes of the text that is counted.
-const TEXT_BYTES: u64 = 64 << 20;
-/// Files that it is cut into, each of them a map partition: enough for every worker to write several outputs.
-const FILES: usize = 16;
-/// How often it is tried again when the driver was on the worker that died.
-const TRIES: u32 = 5;
-/// TPC-H query 18: three joins, and an aggregation under one of them.
-const TPCH_18: &str = "
-select c_name, c_custkey, o_orderkey, o_orderdate, o_totalprice, sum(l_quantity) as sum_qty
-from customer, orders, lineitem
-where o_orderkey in (
-        select l_orderkey from lineitem group by l_orderkey having sum(l_quantity) > 300)
-    and c_custkey = o_custkey and o_orderkey = l_orderkey
-group by c_name, c_custkey, o_orderkey, o_orderdate, o_totalprice
-order by o_totalprice desc, o_orderdate, o_orderkey
-limit 100";
-
+/// What to do.
 #[derive(Debug, Args)]
 pub struct ChaosArgs {
-    /// Which process dies
-    #[arg(long, value_enum)]
-    kill: Victim,
-    /// When: map:N is after the victim's Nth map output (the master dies right after a submission)
-    #[arg(long, value_name = "map:N", default_value = "map:3", value_parser = parse_after)]
-    after: u32,
-    /// What runs
-    #[arg(long, value_enum, default_value_t = Job::Wordcount)]
-    job: Job,
-    /// Print, on standard error, the events that are counted
+    #[command(flatten)]
+    kill: kill::KillArgs,
+    /// Runs these rows of the table
+    #[arg(long, value_name = "N", group = "what")]
+    row: Vec<u32>,
+    /// Runs every row
+    #[arg(long, group = "what")]
+    all: bool,
+    /// Runs the rows that CI runs, the long ones shortened
+    #[arg(long, group = "what")]
+    short: bool,
+    /// Runs so many random schedules of several faults each
+    #[arg(long, value_name = "N", group = "what")]
+    random: Option<u64>,
+    /// Runs mixed jobs for so many minutes, with a kill every 20 s
+    #[arg(long, value_name = "MINUTES", group = "what")]
+    soak: Option<u64>,
+    /// The seed of everything random
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// Runs each row so often, with other seeds
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    times: u64,
+    /// Writes the figures into docs/reliability.md
     #[arg(long)]
-    events: bool,
-    /// The scale of the TPC-H tables
-    #[arg(long, default_value_t = 0.1)]
-    scale: f64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Victim {
-    Worker,
-    Executor,
-    Master,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Job {
-    Wordcount,
-    Tpch18,
-}
-
-fn parse_after(text: &str) -> std::result::Result<u32, String> {
-    let count = text.strip_prefix("map:").and_then(|count| count.parse().ok()).filter(|count| *count > 0);
-    count.ok_or_else(|| format!("'{text}' is not of the form map:N"))
+    report: bool,
 }
 
 /// Runs it.
 ///
 /// # Errors
-/// If the fault did not fire, or the answer is another one.
+/// Names what did not fire, answered wrongly, or left something.
 pub fn run(args: &ChaosArgs) -> Result<()> {
-    let faults = tempfile::tempdir().map_err(|cause| Error::io("making a directory", &cause))?;
-    let setup = Setup::new(2).set("faults.dir", faults.path().display()).set("sql.partitions_per_slot", 4);
-    let mut cluster = Cluster::start(&setup)?;
-    let request = request(&cluster, args)?;
-    match args.kill {
-        Victim::Master => kill_master(&mut cluster, &request)?,
-        _ => kill_in_the_middle(&mut cluster, &request, args, faults.path())?,
+    if let Some(victim) = args.kill.kill {
+        return kill::run(&args.kill, victim);
     }
-    cluster.stop()
-}
-
-/// What to run, with its data in the run directory.
-fn request(cluster: &Cluster, args: &ChaosArgs) -> Result<SubmitRequest> {
-    let mut request = SubmitRequest {
-        name: "chaos".into(),
-        plugin: None,
-        entry: String::new(),
-        args: BTreeMap::new(),
-        sql: None,
-        tables: BTreeMap::new(),
-        conf: BTreeMap::new(),
-        tags: BTreeMap::new(),
-        deploy_mode: Default::default(),
-        idempotency_key: None,
+    // Whatever outlives its parent becomes a child of this process, and is found.
+    rustix::process::set_child_subreaper(true)
+        .map_err(|cause| Error::io("becoming the reaper of orphans", &cause.into()))?;
+    let mut figures = report::Figures::default();
+    let ran = match (args.random, args.soak) {
+        (Some(schedules), _) => random::run(schedules, args.seed, &mut figures),
+        (_, Some(minutes)) => soak::run(minutes, args.seed, &mut figures),
+        _ => run_rows(args, &mut figures),
     };
-    match args.job {
-        Job::Wordcount => {
-            let input = texts(&cluster.scratch().join("text"))?;
-            request.plugin = Some(cluster.upload(&artifact("libwordcount.so")?)?.hash);
-            request.entry = "wordcount".into();
-            request.args.insert("input".into(), input);
-            request.args.insert("top".into(), "10000".into());
-        }
-        Job::Tpch18 => {
-            request.sql = Some(TPCH_18.into());
-            request.tables = tpch(&cluster.scratch().join("tpch"), args.scale)?;
-        }
+    if args.report {
+        report::write(&figures)?;
     }
-    Ok(request)
+    ran
 }
 
-/// Text of this machine in several files of a directory.
-fn texts(dir: &Path) -> Result<String> {
-    let failed = |cause: std::io::Error| Error::io("writing the text", &cause);
-    std::fs::create_dir_all(dir).map_err(failed)?;
-    let whole = dir.with_extension("whole");
-    text::collect(&whole, TEXT_BYTES, true)?;
-    let text = std::fs::read(&whole).map_err(failed)?;
-    let mut rest = text.as_slice();
-    for index in 0..FILES {
-        let wanted = text.len() / FILES;
-        let end =
-            rest.iter().skip(wanted).position(|byte| *byte == b'\n').map_or(rest.len(), |at| wanted + at + 1);
-        let (part, after) = rest.split_at(if index + 1 == FILES { rest.len() } else { end });
-        std::fs::write(dir.join(format!("{index:02}.txt")), part).map_err(failed)?;
-        rest = after;
-    }
-    std::fs::remove_file(&whole).map_err(failed)?;
-    Ok(dir.display().to_string())
-}
-
-/// Makes the tables with the program that the same build has made for it.
-fn tpch(dir: &Path, scale: f64) -> Result<BTreeMap<String, String>> {
-    let program = artifact("examples/tpch")?;
-    let text = crate::cargo::output(Command::new(program).arg(dir).args([scale.to_string(), "8".into()]))?;
-    Ok(text.lines().filter_map(|line| line.split_once('=')).map(|(a, b)| (a.into(), b.into())).collect())
-}
-
-fn kill_in_the_middle(
-    cluster: &mut Cluster,
-    request: &SubmitRequest,
-    args: &ChaosArgs,
-    faults: &Path,
-) -> Result<()> {
-    let (app, expected) = cluster.run(request)?;
-    let mut driver = status(cluster, app)?.driver;
-    for _ in 0..TRIES {
-        let worker = other_worker(cluster, driver)?;
-        let token = plant(faults, args.kill, args.after, worker)?;
-        let (app, found) = cluster.run(request)?;
-        let ended = status(cluster, app)?;
-        driver = ended.driver;
-        if args.kill == Victim::Worker && ended.attempt > 1 {
-            // The driver's place was guessed from the last run, and the guess was wrong: it died with the
-            // worker.
-            replace_worker(cluster, &token)?;
-            continue;
-        }
-        let log = cluster.events(app)?;
-        if args.events {
-            log.iter().filter(|line| Cost::counts(line)).for_each(|line| eprintln!("{line:?}"));
-        }
-        return report(&log, &token, expected == found);
-    }
-    Err(failed("the driver was on the worker that died, every time"))
-}
-
-/// Prints the outcome in one line.
-fn report(log: &[LoggedEvent], token: &Token, equal: bool) -> Result<()> {
-    let fired = u32::from(token.fired());
-    let Cost { reran, lost } = Cost::of(log);
-    println!("fired={fired} equal={} reran={reran} lost={lost}", if equal { "yes" } else { "no" });
-    if fired == 0 || !equal {
-        return Err(failed("the fault did not fire, or the answer is another one"));
-    }
-    Ok(())
-}
-
-/// Plants a fault that fires once.
-fn plant(faults: &Path, victim: Victim, after: u32, worker: WorkerId) -> Result<Token> {
-    let point = if victim == Victim::Worker { "worker.map_output" } else { "executor.task_end" };
-    Token::plant(faults, point, after, Some(worker), "die")
-}
-
-/// Brings the cluster back to two workers.
-fn replace_worker(cluster: &mut Cluster, token: &Token) -> Result<()> {
-    token.withdraw();
-    if token.fired() {
-        cluster.wait_for_workers(1)?;
-        cluster.spawn_worker()?;
-    }
-    cluster.wait_for_workers(2).map(drop)
-}
-
-fn other_worker(cluster: &Cluster, driver: Option<WorkerId>) -> Result<WorkerId> {
-    let workers = cluster.wait_for_workers(2)?;
-    let other = workers.iter().find(|worker| worker.alive && Some(worker.worker) != driver);
-    other.map(|worker| worker.worker).ok_or_else(|| failed("there is no worker without the driver"))
-}
-
-fn status(cluster: &Cluster, app: AppId) -> Result<AppStatus> {
-    cluster.get_json(&format!("/applications/{app}"))
-}
-
-/// Kills the master right after it has acknowledged a submission.
-fn kill_master(cluster: &mut Cluster, request: &SubmitRequest) -> Result<()> {
-    let (_, expected) = cluster.run(request)?;
-    let request = SubmitRequest { idempotency_key: Some("chaos".into()), ..request.clone() };
-    let before: Vec<AppStatus> = cluster.get_json("/applications")?;
-    let app = cluster.submit(&request)?.app;
-    cluster.kill_master();
-    cluster.restart_master()?;
-    let again = cluster.submit(&request)?.app;
-    let status = cluster.wait(app)?;
-    let found = if status.state == AppState::Succeeded {
-        cluster.get(&format!("/applications/{app}/result"))?
-    } else {
-        Vec::new()
+fn run_rows(args: &ChaosArgs, figures: &mut report::Figures) -> Result<()> {
+    let is_chosen = |row: &&Row| match args {
+        ChaosArgs { all: true, .. } => true,
+        ChaosArgs { short: true, .. } => row.short,
+        _ => args.row.contains(&row.number),
     };
-    let third = cluster.submit(&request)?.app;
-    let after: Vec<AppStatus> = cluster.get_json("/applications")?;
-    let log = cluster.events(app)?;
-    let outcomes = log.iter().filter(|line| matches!(line.event, AppEvent::AppEnded { .. })).count();
-    let Cost { reran, lost } = Cost::of(&log);
-    let equal = expected == found;
+    let chosen: Vec<&Row> = rows::ROWS.iter().filter(is_chosen).collect();
+    if chosen.is_empty() {
+        let known: Vec<String> = rows::ROWS.iter().map(|row| row.number.to_string()).collect();
+        return Err(failed("no row was chosen")
+            .with_help(format!("--all, --short, or --row with one of {}", known.join(", "))));
+    }
+    let begin = Instant::now();
+    let (mut wrong, mut left_out) = (Vec::new(), 0);
+    for row in &chosen {
+        for time in 0..args.times.max(1) {
+            let seed = args.seed + time;
+            match run_row(row, seed, args.short) {
+                Ok((finding, seconds)) => {
+                    left_out += u32::from(finding.left_out.is_some());
+                    figures.row(row.number, &line(&finding), seconds);
+                }
+                Err(error) => {
+                    eprintln!("row {} seed {seed}: {error}\n{}", row.number, error.detail);
+                    wrong.push(format!("row {} (seed {seed}): {}", row.number, error.message));
+                }
+            }
+        }
+    }
     println!(
-        "fired=1 equal={} reran={reran} lost={lost} outcomes={outcomes} applications={} same_key_same_app={}",
-        if equal { "yes" } else { "no" },
-        after.len() - before.len(),
-        if again == app && third == app { "yes" } else { "no" },
+        "rows={} wrong={} left_out={left_out} seconds={:.0}",
+        chosen.len(),
+        wrong.len(),
+        begin.elapsed().as_secs_f64()
     );
-    let once = outcomes == 1 && after.len() == before.len() + 1 && again == app && third == app;
-    if equal && once { Ok(()) } else { Err(failed("the application did not have exactly one outcome")) }
+    if wrong.is_empty() { Ok(()) } else { Err(failed(wrong.join("; "))) }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::parse_after;
-
-    #[test]
-    fn when_is_a_count_of_map_outputs() {
-        assert_eq!(parse_after("map:3"), Ok(3));
-        assert!(
-            parse_after("map:0").is_err() && parse_after("map").is_err() && parse_after("task:3").is_err()
-        );
+fn run_row(row: &Row, seed: u64, short: bool) -> Result<(Finding, f64)> {
+    let begin = Instant::now();
+    let mut trial = rows::Trial { draw: draw::Draw::new(seed ^ u64::from(row.number) << 32), short };
+    let finding = (row.run)(&mut trial)?;
+    let seconds = begin.elapsed().as_secs_f64();
+    println!("row={} seed={seed} {} seconds={seconds:.1}", row.number, line(&finding));
+    if finding.left_out.is_none() && (finding.fired == 0 || !finding.equal) {
+        return Err(failed("the fault did not fire, or an answer is another one"));
     }
+    Ok((finding, seconds))
+}
+
+/// A finding in one line.
+fn line(finding: &Finding) -> String {
+    if let Some(why) = &finding.left_out {
+        return format!("left_out=\"{why}\"");
+    }
+    let equal = if finding.equal { "yes" } else { "no" };
+    let cost = finding.cost;
+    let head = format!("fired={} equal={equal} reran={} lost={}", finding.fired, cost.reran, cost.lost);
+    finding.more.iter().fold(head, |line, (name, value)| format!("{line} {name}={value}"))
 }

@@ -3,6 +3,7 @@
 
 mod answers;
 mod buffers;
+mod damage;
 mod engine;
 mod fetch;
 mod flight;

@@ -1,5 +1,6 @@
 //! One attempt at a task: from its launch to its report, whatever its engine does.
 
+use super::damage;
 use super::host::Host;
 use super::output;
 use super::signal::Signal;
@@ -86,6 +87,7 @@ fn hand_over_output(host: &Host, context: &TaskContext) -> Result<TaskOutcome> {
     let Some((status, fd)) = context.take_output() else {
         return Err(Error::new(ErrorCode::Internal, "a map task ended without finishing its output"));
     };
+    damage::spoil(host, context.task(), &fd, status.bytes());
     let message = FromExecutor::MapOutput { task: context.task(), status: status.clone() };
     host.worker.send(&message, Some(fd.as_fd()))?;
     Ok(TaskOutcome::MapOutput(status))

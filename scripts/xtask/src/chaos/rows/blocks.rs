@@ -1,0 +1,150 @@
+//! Rows 20 to 22: blocks that are damaged, cut short, or that somebody else lays hands on.
+
+use super::Trial;
+use crate::chaos::jobs::{Job, Kind};
+use crate::chaos::lab::{Finding, Lab, ensure, only_lost_ran_again, until};
+use firesteel_common::error::{Error, Result};
+use firesteel_common::event::{AppEvent, FetchCause, LossReason};
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+/// The standing token of this point, and what it leaves.
+const TOKEN: &str = "executor.map_output*";
+/// Map outputs of one job.
+const OUTPUTS: u64 = 125;
+
+pub fn flipped(trial: &mut Trial) -> Result<Finding> {
+    let rounds = trial.amount(1, 4);
+    let mut finding: Option<Finding> = None;
+    // Read over a socket, and mapped.
+    for same_host in ["tcp", "map"] {
+        let lab = Lab::open(&Lab::setup(2).set("shuffle.same_host", same_host))?;
+        for _ in 0..rounds {
+            let files = trial.amount(40, OUTPUTS);
+            let found = spoiled(&lab, trial, "flip", files)?;
+            finding = Some(match finding.take() {
+                Some(before) => before.and(found),
+                None => found,
+            });
+        }
+        lab.close(2)?;
+    }
+    let finding = finding.unwrap_or_default();
+    let detected: u64 = finding.more.iter().filter_map(|(_, value)| value.parse::<u64>().ok()).sum();
+    let flips = finding.fired;
+    ensure(detected == flips, format!("{detected} of {flips} flipped bits were detected"))?;
+    Ok(Finding { more: Vec::new(), ..finding }.with("detected", format!("{detected}/{flips}")))
+}
+
+/// Runs a job whose every map output is spoiled once.
+fn spoiled(lab: &Lab, trial: &mut Trial, how: &str, files: u64) -> Result<Finding> {
+    let job = Job::of(&lab.cluster, Kind::Wordcount, (100, files), &mut trial.draw)?;
+    let (token, left) = (lab.faults().join(TOKEN), lab.faults().join(format!("fired-{TOKEN}")));
+    let failed = |cause: std::io::Error| Error::io("planting a fault", &cause);
+    std::fs::write(&token, format!("{how} {}", trial.draw.any())).map_err(failed)?;
+    let (app, run) = lab.submit(&job)?;
+    let finding = lab.verdict(app, &job, &run);
+    std::fs::remove_file(&token).map_err(failed)?;
+    let fired = std::fs::read_to_string(&left).unwrap_or_default().lines().count() as u64;
+    let _ = std::fs::remove_file(&left);
+    let log = lab.events(app)?;
+    only_lost_ran_again(&log)?;
+    // Each spoiled output is thrown away, because its bytes were seen to be wrong.
+    let lost: BTreeSet<(u32, u32)> = log
+        .iter()
+        .filter_map(|line| match &line.event {
+            AppEvent::OutputLost { task, reason: LossReason::FetchFailed, .. } if task.attempt == 0 => {
+                Some((task.stage.0, task.partition))
+            }
+            _ => None,
+        })
+        .collect();
+    let corrupt: BTreeSet<(u32, u32)> = log
+        .iter()
+        .filter_map(|line| match &line.event {
+            AppEvent::FetchFailed { stage, map, cause: FetchCause::Corrupt, .. } => Some((stage.0, *map)),
+            _ => None,
+        })
+        .collect();
+    let detected = lost.intersection(&corrupt).count();
+    Ok(finding?.fired(fired).with("detected", detected))
+}
+
+pub fn truncated(trial: &mut Trial) -> Result<Finding> {
+    let lab = Lab::open(&Lab::setup(2))?;
+    let files = trial.amount(10, 40);
+    let finding = spoiled(&lab, trial, "cut", files)?;
+    let killed = lab.metric("firesteel_workers_lost_total")?;
+    ensure(killed == 0, "a worker was lost with an output that was cut short")?;
+    ensure(finding.cost.lost >= finding.fired as u32, "an output that was cut short was taken")?;
+    lab.close(2)?;
+    let fired = finding.fired;
+    Ok(Finding { more: Vec::new(), ..finding }.with("refused", format!("{fired}/{fired}")))
+}
+
+/// The memory files that a process holds.
+fn memory_files(pid: u32) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let is_ours = |path: &PathBuf| {
+        std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().starts_with("/memfd:firesteel"))
+    };
+    entries.map(|entry| entry.path()).filter(is_ours).collect()
+}
+
+pub fn unnamed(trial: &mut Trial) -> Result<Finding> {
+    let mut lab = Lab::open(&Lab::setup(2))?;
+    let job = lab.job(Kind::Wordcount, trial.amount(500, 1000), &mut trial.draw)?;
+    let (app, run) = lab.submit(&job)?;
+    let (index, worker) = lab.other_worker(app, 2)?;
+    lab.wait_for_work(app, worker, 2)?;
+    let pid = lab.cluster.worker_pid(index).unwrap_or_default();
+    // Whatever anybody may try through the descriptors of the worker, which root sees in /proc.
+    let mut refused = 0;
+    let files = until("blocks are there", || Ok(Some(memory_files(pid)).filter(|files| !files.is_empty())))?;
+    for path in files {
+        let Ok(mut file) = OpenOptions::new().read(true).write(true).open(&path) else { continue };
+        let attempts = [
+            file.set_len(0),
+            file.set_len(1 << 20),
+            file.write_all_at(b"overwritten", 0),
+            file.write_all(b"overwritten"),
+        ];
+        let through = attempts.iter().filter(|attempt| attempt.is_ok()).count();
+        ensure(through == 0, format!("{} was changed", path.display()))?;
+        refused += attempts.len();
+    }
+    // And there is no file that could be deleted: what a worker has on disk holds no rows.
+    let named = std::fs::read_dir(lab.cluster.run_dir()).into_iter().flatten().flatten();
+    let workers = named.map(|entry| entry.path()).filter(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("worker-")) && path.is_dir()
+    });
+    let mut blocks = 0;
+    for dir in workers {
+        blocks += count_blocks(&dir);
+    }
+    let finding = lab.verdict(app, &job, &run)?;
+    ensure(blocks == 0, format!("{blocks} blocks have names"))?;
+    ensure(finding.cost.reran == 0, "something ran again")?;
+    lab.close(2)?;
+    Ok(finding.fired(refused as u64).with("refused", refused).with("named_blocks", blocks))
+}
+
+/// Files below a directory that begin as a segment does.
+fn count_blocks(dir: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .map(|entry| {
+            let path = entry.path();
+            if path.is_dir() {
+                return count_blocks(&path);
+            }
+            let mut magic = [0; 4];
+            let read = std::fs::File::open(&path)
+                .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic));
+            usize::from(read.is_ok() && magic == firesteel_common::block::MAGIC)
+        })
+        .sum()
+}

@@ -1,0 +1,65 @@
+//! `strace` as a source of faults: system calls of a running process that are slow, or fail.
+
+use super::lab::until;
+use crate::failed;
+use firesteel_common::error::{Error, Result};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A process whose system calls are disturbed, until the value goes.
+pub struct Trace {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Trace {
+    /// Whether that is possible here.
+    pub fn is_possible() -> bool {
+        crate::cargo::has("strace")
+    }
+
+    /// Disturbs a process and what it starts: `inject` as strace writes it (`fsync:delay_enter=300000`),
+    /// calls on one file only if it is named.
+    ///
+    /// # Errors
+    /// If strace does not come to trace it.
+    pub fn attach(pid: u32, inject: &str, path: Option<&Path>, log: &Path) -> Result<Self> {
+        let calls = inject.split(':').next().unwrap_or_default();
+        let said = log.with_extension("said");
+        let stderr = File::create(&said).map_err(|cause| Error::io("making a log", &cause))?;
+        let mut command = Command::new("strace");
+        command.args(["-f", "-p", &pid.to_string(), "-e", &format!("trace={calls}")]);
+        command.args(["-e", &format!("inject={inject}"), "-o"]).arg(log);
+        if let Some(path) = path {
+            command.arg("-P").arg(path);
+        }
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn();
+        let child = child.map_err(|cause| Error::io("starting strace", &cause))?;
+        let mut trace = Self { child, log: log.to_owned() };
+        until("strace traces", || {
+            let text = std::fs::read_to_string(&said).unwrap_or_default();
+            if !matches!(trace.child.try_wait(), Ok(None)) {
+                return Err(failed(format!("strace has ended: {}", text.trim())));
+            }
+            Ok(text.contains("attached").then_some(()))
+        })?;
+        Ok(trace)
+    }
+
+    /// How many calls were disturbed so far.
+    pub fn injected(&self) -> u64 {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        log.lines().filter(|line| line.contains("(INJECTED)") || line.contains("(DELAYED)")).count() as u64
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        // On SIGTERM it lets go of what it traces.
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let _ = self.child.wait();
+    }
+}
