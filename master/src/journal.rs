@@ -7,6 +7,9 @@
 //! is there and may go, and whether the name of a token is free.
 
 mod answers;
+#[cfg(test)]
+mod damage;
+mod file;
 mod health;
 mod store;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use firesteel_common::error::{Error, ErrorCode, Result};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The first three bytes of every address.
 const NET: &str = "10.99.8";
@@ -11,7 +12,7 @@ const NET: &str = "10.99.8";
 #[derive(Debug)]
 pub struct Cables {
     names: Vec<String>,
-    bridge: String,
+    own: String,
 }
 
 impl Cables {
@@ -20,20 +21,23 @@ impl Cables {
     /// # Errors
     /// `UNSUPPORTED` without root or without `ip netns`.
     pub fn lay(machines: u8) -> Result<Self> {
-        let own = std::process::id();
+        // Names of an earlier set may still be going away: the kernel takes its time.
+        static SETS: AtomicU32 = AtomicU32::new(0);
+        let own = format!("{}x{}", std::process::id(), SETS.fetch_add(1, Ordering::Relaxed));
         let names = (1..=machines).map(|number| format!("fsc-{own}-{number}")).collect();
-        let cables = Self { names, bridge: format!("fsb{own}") };
+        let cables = Self { names, own };
         if !rustix::process::geteuid().is_root() {
             return Err(Error::new(ErrorCode::Unsupported, "network namespaces need root"));
         }
-        ip(&["link", "add", &cables.bridge, "type", "bridge"])?;
-        ip(&["addr", "add", &format!("{NET}.254/24"), "dev", &cables.bridge])?;
-        ip(&["link", "set", &cables.bridge, "up"])?;
+        let bridge = cables.bridge();
+        ip(&["link", "add", &bridge, "type", "bridge"])?;
+        ip(&["addr", "add", &format!("{NET}.254/24"), "dev", &bridge])?;
+        ip(&["link", "set", &bridge, "up"])?;
         for (index, name) in cables.names.iter().enumerate() {
             let near = cables.near(index);
             ip(&["netns", "add", name])?;
             ip(&["link", "add", &near, "type", "veth", "peer", "name", "eth0", "netns", name])?;
-            ip(&["link", "set", &near, "master", &cables.bridge])?;
+            ip(&["link", "set", &near, "master", &bridge])?;
             ip(&["link", "set", &near, "up"])?;
             ip(&["-n", name, "addr", "add", &format!("{}/24", cables.address(index)), "dev", "eth0"])?;
             ip(&["-n", name, "link", "set", "eth0", "up"])?;
@@ -87,7 +91,11 @@ impl Cables {
 
     /// This machine's end of a cable.
     fn near(&self, index: usize) -> String {
-        format!("fsv{}-{}", std::process::id(), index + 1)
+        format!("fv{}-{}", self.own, index + 1)
+    }
+
+    fn bridge(&self) -> String {
+        format!("fb{}", self.own)
     }
 }
 
@@ -96,7 +104,7 @@ impl Drop for Cables {
         // What was not made cannot be removed; an end of a cable goes with the namespace of the other one.
         let quiet = |args: &[&str]| drop(Command::new("ip").args(args).stderr(Stdio::null()).status());
         self.names.iter().for_each(|name| quiet(&["netns", "del", name]));
-        quiet(&["link", "del", &self.bridge]);
+        quiet(&["link", "del", &self.bridge()]);
     }
 }
 

@@ -1,8 +1,8 @@
-//! The journal's tables, and how a group of records becomes one transaction. The only file here that names
-//! redb.
+//! The journal's tables, and how a group of records becomes one transaction. With `file.rs`, the only file
+//! here that names redb.
 //!
 //! Every commit saves what redb needs after a crash, so a start takes the same time whether the master was
-//! stopped or killed, however many results the journal holds.
+//! stopped or killed: it reads the file once, and compares every checksum in it.
 //!
 //! redb refuses everything after a failed write until the file is opened anew, so the store does that itself:
 //! when a disk that was full has room again, the next transaction succeeds.
@@ -11,25 +11,24 @@ mod forget;
 mod lookup;
 
 use super::answers::{Applied, Deferred, defer, not_open, panicked, refuse, survive};
+use super::file::{self, other_version};
 use super::health::Health;
 use super::{INLINE_RESULT_MAX, Outcome, Record, StoredOutcome, Submission, Submitted};
 use crate::board::no_such_plugin;
-use crate::files::{create_private, replace_file, result_path};
+use crate::files::{replace_file, result_path};
 use crate::tokens::{StoredToken, name_taken};
 use firesteel_common::http::{PluginInfo, SubmitRequest};
 use firesteel_common::id::{AppAttemptId, AppId, Epoch, PluginHash};
 use firesteel_common::{Error, ErrorCode};
 use parking_lot::RwLock;
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 /// The version of the tables below; a journal of another one is refused.
-const FORMAT: u64 = 1;
-/// The cache of the database; what is read is small and rare.
-const CACHE_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const FORMAT: u64 = 1;
 
 /// `format`, `epoch`, `next_app`.
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
@@ -102,7 +101,7 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn open(run_dir: &Path) -> Result<(Self, Recovered), Error> {
-        let database = open_database(run_dir)?;
+        let database = file::open(run_dir)?;
         let recovered = recover(&database)?;
         let database = RwLock::new(Some(database));
         Ok((
@@ -146,7 +145,7 @@ impl Store {
     /// Begins a transaction; opens the database again first if its last one failed.
     fn begin(&self) -> Result<WriteTransaction, Error> {
         if self.database.read().is_none() {
-            *self.database.write() = Some(open_database(&self.run_dir)?);
+            *self.database.write() = Some(file::open(&self.run_dir)?);
         }
         let database = self.database.read();
         let Some(database) = database.as_ref() else { return Err(not_open()) };
@@ -352,30 +351,6 @@ fn probe(txn: &WriteTransaction) -> Applied<()> {
     Ok(Ok(()))
 }
 
-fn open_database(run_dir: &Path) -> Result<Database, Error> {
-    let path = run_dir.join("journal.redb");
-    if !path.exists() {
-        // redb fills an empty file; made here, it is only its owner's.
-        create_private(&path)?;
-    }
-    let mut builder = Database::builder();
-    builder.set_cache_size(CACHE_BYTES);
-    builder.create(&path).map_err(|cause| match cause {
-        DatabaseError::DatabaseAlreadyOpen => {
-            Error::new(ErrorCode::Conflict, format!("{} is in use by another process", path.display()))
-                .with_help("stop the other master, or choose another run directory with --run-dir")
-        }
-        DatabaseError::UpgradeRequired(found) => other_version(&path, u64::from(found)),
-        cause => storage_error(format_args!("opening {}", path.display()), cause.into()),
-    })
-}
-
-fn other_version(path: &Path, found: u64) -> Error {
-    let what = format!("{} has format {found}, this Firesteel writes {FORMAT}", path.display());
-    Error::new(ErrorCode::VersionMismatch, what)
-        .with_help("run the Firesteel that wrote it, or choose another run directory with --run-dir")
-}
-
 /// Checks the version, begins an epoch, and reads everything.
 fn recover(database: &Database) -> Result<Recovered, Error> {
     let failed = |cause| storage_error("reading the journal", cause);
@@ -462,7 +437,7 @@ fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
         .map_err(|cause| Error::new(ErrorCode::Codec, format!("reading a record of the journal: {cause}")))
 }
 
-fn storage_error(doing: impl std::fmt::Display, cause: redb::Error) -> Error {
+pub(super) fn storage_error(doing: impl std::fmt::Display, cause: redb::Error) -> Error {
     let error = match cause {
         redb::Error::Io(cause) => Error::io(doing, &cause),
         cause => Error::new(ErrorCode::Io, format!("{doing}: {cause}")),
@@ -476,13 +451,26 @@ fn storage_error(doing: impl std::fmt::Display, cause: redb::Error) -> Error {
 /// Makes a journal that another version has written.
 #[cfg(test)]
 pub(super) fn write_format(run_dir: &Path, format: u64) {
-    let txn = open_database(run_dir).unwrap().begin_write().unwrap();
+    let txn = file::open(run_dir).unwrap().begin_write().unwrap();
     txn.open_table(META).unwrap().insert("format", format).unwrap();
     txn.commit().unwrap();
 }
 
 #[cfg(test)]
 impl Store {
+    /// A store over another file than that of a run directory.
+    pub(super) fn over(database: Database, run_dir: &Path) -> Result<(Self, Recovered), Error> {
+        let recovered = recover(&database)?;
+        Ok((
+            Self {
+                run_dir: run_dir.to_owned(),
+                database: RwLock::new(Some(database)),
+                health: Health::default(),
+            },
+            recovered,
+        ))
+    }
+
     /// As after a failed transaction.
     pub(super) fn fail(&self) {
         *self.database.write() = None;

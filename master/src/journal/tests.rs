@@ -9,7 +9,7 @@ use firesteel_common::plugin::Descriptor;
 use std::sync::mpsc;
 use tempfile::TempDir;
 
-fn run_dir() -> TempDir {
+pub(super) fn run_dir() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("results")).unwrap();
     dir
@@ -22,7 +22,7 @@ fn request(sql: &str, key: Option<&str>) -> SubmitRequest {
     request
 }
 
-fn submission(sql: &str, key: Option<&str>) -> Submission {
+pub(super) fn submission(sql: &str, key: Option<&str>) -> Submission {
     let mut fingerprint = [0; 32];
     fingerprint[..sql.len()].copy_from_slice(sql.as_bytes());
     let owner = String::new();

@@ -35,8 +35,8 @@ pub struct ChaosArgs {
     /// Runs every row
     #[arg(long, group = "what")]
     all: bool,
-    /// Runs the rows that CI runs, the long ones shortened
-    #[arg(long, group = "what")]
+    /// Runs the rows that CI runs, the long ones shortened; with --row or --all only shortens those
+    #[arg(long)]
     short: bool,
     /// Runs so many random schedules of several faults each
     #[arg(long, value_name = "N", group = "what")]
@@ -64,7 +64,7 @@ pub fn run(args: &ChaosArgs) -> Result<()> {
         return kill::run(&args.kill, victim);
     }
     // Whatever outlives its parent becomes a child of this process, and is found.
-    rustix::process::set_child_subreaper(true)
+    rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
         .map_err(|cause| Error::io("becoming the reaper of orphans", &cause.into()))?;
     let mut figures = report::Figures::default();
     let ran = match (args.random, args.soak) {
@@ -81,7 +81,7 @@ pub fn run(args: &ChaosArgs) -> Result<()> {
 fn run_rows(args: &ChaosArgs, figures: &mut report::Figures) -> Result<()> {
     let is_chosen = |row: &&Row| match args {
         ChaosArgs { all: true, .. } => true,
-        ChaosArgs { short: true, .. } => row.short,
+        ChaosArgs { short: true, row: rows, .. } if rows.is_empty() => row.short,
         _ => args.row.contains(&row.number),
     };
     let chosen: Vec<&Row> = rows::ROWS.iter().filter(is_chosen).collect();

@@ -31,6 +31,18 @@ fn not_readable(path: &Path, cause: impl std::fmt::Display) -> Error {
     error.with_help("the workers read it: it must be there, and readable, at this path on each of them")
 }
 
+/// Why a file cannot be read. What the disk or the system cannot do now is tried again, perhaps elsewhere; a
+/// file that is not there, may not be read, or is damaged will be so every time.
+fn unread(path: &Path, cause: &std::io::Error) -> Error {
+    use std::io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    let is_lasting =
+        matches!(cause.kind(), NotFound | PermissionDenied | IsADirectory | NotADirectory | InvalidInput);
+    match cause.raw_os_error() {
+        Some(_) if !is_lasting => Error::io(format!("reading {}", path.display()), cause),
+        _ => not_readable(path, cause),
+    }
+}
+
 /// The files behind a text: paths, directories and patterns (`*`, `?`, `[a-z]`), separated by commas; sorted
 /// by path within each.
 ///
@@ -63,7 +75,7 @@ pub fn list(text: &str) -> Result<Vec<FileInfo>> {
 
 /// Adds a file, or the files of a directory that are not hidden.
 fn add(path: &Path, into_directory: bool, files: &mut Vec<FileInfo>) -> Result<()> {
-    let about = path.metadata().map_err(|cause| not_readable(path, cause))?;
+    let about = path.metadata().map_err(|cause| unread(path, &cause))?;
     if about.is_dir() {
         if into_directory {
             for child in children(path)? {
@@ -89,10 +101,9 @@ fn add(path: &Path, into_directory: bool, files: &mut Vec<FileInfo>) -> Result<(
 }
 
 fn children(dir: &Path) -> Result<Vec<PathBuf>> {
-    let entries = dir.read_dir().map_err(|cause| not_readable(dir, cause))?;
+    let entries = dir.read_dir().map_err(|cause| unread(dir, &cause))?;
     let paths = entries.map(|entry| entry.map(|entry| entry.path()));
-    let mut paths: Vec<PathBuf> =
-        paths.collect::<Result<_, _>>().map_err(|cause| not_readable(dir, cause))?;
+    let mut paths: Vec<PathBuf> = paths.collect::<Result<_, _>>().map_err(|cause| unread(dir, &cause))?;
     paths.sort();
     Ok(paths)
 }
@@ -209,7 +220,7 @@ impl InputFile {
     /// `INPUT_NOT_READABLE`.
     pub fn open(path: &str) -> Result<Self> {
         let path = PathBuf::from(path);
-        let file = File::open(&path).map_err(|cause| not_readable(&path, cause))?;
+        let file = File::open(&path).map_err(|cause| unread(&path, &cause))?;
         let unpacked = is_gzip(&path).then(OnceLock::new);
         Ok(Self { path, file, unpacked })
     }
@@ -217,7 +228,7 @@ impl InputFile {
     /// Bytes from an offset on, at most `max`; fewer only at the end of the file.
     ///
     /// # Errors
-    /// `INPUT_NOT_READABLE`, also for a compressed file that is damaged.
+    /// `INPUT_NOT_READABLE`, also for a compressed file that is damaged; `IO` if the disk fails.
     pub fn read(&self, from: u64, max: u64) -> Result<Piece> {
         if let Some(unpacked) = &self.unpacked {
             let all = match unpacked.get() {
@@ -231,7 +242,7 @@ impl InputFile {
             let end = start + usize::try_from(max).unwrap_or(usize::MAX).min(all.len() - start);
             return Ok(Piece::Unpacked { all, start, end });
         }
-        let len = self.file.metadata().map_err(|cause| not_readable(&self.path, cause))?.len();
+        let len = self.file.metadata().map_err(|cause| unread(&self.path, &cause))?.len();
         let wanted = usize::try_from(len.saturating_sub(from).min(max))
             .map_err(|_| not_readable(&self.path, "a part of it does not fit memory"))?;
         let mut buffer = Buffer::of(wanted);
@@ -241,7 +252,7 @@ impl InputFile {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(cause) => return Err(not_readable(&self.path, cause)),
+                Err(cause) => return Err(unread(&self.path, &cause)),
             }
         }
         buffer.len = filled;
@@ -252,7 +263,7 @@ impl InputFile {
         let mut bytes = Vec::new();
         MultiGzDecoder::new(&self.file)
             .read_to_end(&mut bytes)
-            .map_err(|cause| not_readable(&self.path, cause))?;
+            .map_err(|cause| unread(&self.path, &cause))?;
         Ok(Arc::new(bytes))
     }
 }
@@ -405,5 +416,19 @@ mod tests {
         std::fs::write(&broken, "no gzip").unwrap();
         let error = InputFile::open(broken.to_str().unwrap()).unwrap().read(0, 1).err().unwrap();
         assert_eq!(error.code, ErrorCode::InputNotReadable);
+    }
+
+    #[test]
+    fn a_failing_disk_is_tried_again_and_a_missing_file_is_not() {
+        use rustix::io::Errno;
+        let code = |errno: Errno| unread(Path::new("/a"), &errno.into()).code;
+        for errno in [Errno::IO, Errno::STALE, Errno::MFILE, Errno::TIMEDOUT] {
+            assert_eq!(code(errno), ErrorCode::Io, "{errno}");
+        }
+        for errno in [Errno::NOENT, Errno::ACCESS, Errno::PERM, Errno::ISDIR, Errno::NOTDIR] {
+            assert_eq!(code(errno), ErrorCode::InputNotReadable, "{errno}");
+        }
+        let damaged = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+        assert_eq!(unread(Path::new("/a.gz"), &damaged).code, ErrorCode::InputNotReadable);
     }
 }

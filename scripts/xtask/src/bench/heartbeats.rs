@@ -46,7 +46,7 @@ struct Pretender {
 /// If a worker is lost, or the bar is missed.
 pub fn run(args: &HeartbeatsArgs) -> Result<()> {
     // The cluster's own settings, not the hasty ones of tests.
-    let cluster = Cluster::start(&Setup { workers: 0, cores: 1, settings: Vec::new() })?;
+    let cluster = Cluster::start(&Setup { settings: Vec::new(), ..Setup::new(0) })?;
     let key = Key::load(&cluster.run_dir().join("secret"))?;
     let master = cluster.pids().first().copied().unwrap_or_default();
     let before = process::cpu_seconds(master)?;

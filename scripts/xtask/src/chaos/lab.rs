@@ -282,7 +282,7 @@ impl Lab {
     /// # Errors
     /// If there is none of this name.
     pub fn metric(&self, name: &str) -> Result<u64> {
-        let url = format!("{}/metrics", self.cluster.http());
+        let url = format!("{}/api/firesteel/v1/metrics", self.cluster.http());
         let bearer = format!("Bearer {}", self.cluster.token());
         let answer = ureq::get(&url).header("Authorization", &bearer).call();
         let text = answer

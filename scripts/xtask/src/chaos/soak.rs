@@ -7,7 +7,7 @@ use super::lab::{Lab, signal};
 use super::proc;
 use super::report::Figures;
 use crate::failed;
-use firesteel_common::error::{Error, Result};
+use firesteel_common::error::Result;
 use rustix::process::Signal;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -164,11 +164,11 @@ pub fn dies_before_it_answers(trial: &mut Trial) -> Result<Finding> {
     let plugin = lab.cluster.upload(&artifact("libwordcount.so")?)?.hash;
     let rounds = trial.amount(15, 100);
     let (mut before, mut between, mut after) = (0_u64, 0_u64, 0_u64);
-    let mut window = Duration::from_millis(4);
+    let mut centre = Duration::from_millis(4);
     for round in 0..rounds {
         let key = format!("key-{round}");
         let request = small(plugin, &key);
-        let pause = Duration::from_micros(trial.draw.below(window.as_micros() as u64 + 1));
+        let pause = centre.mul_f64(0.6 + trial.draw.below(1000) as f64 / 1250.0);
         let answered = cut_off(&mut lab, &request, pause)?;
         lab.cluster.restart_master()?;
         let journaled = everything(&lab)?.values().any(|app| app.name == key);
@@ -178,14 +178,19 @@ pub fn dies_before_it_answers(trial: &mut Trial) -> Result<Finding> {
         let there = list.values().filter(|app| app.name == key).count();
         ensure(there == 1 && app == again, format!("{key} is there {there} times"))?;
         ensure(journaled || !answered, format!("{key} was answered and is lost"))?;
+        // The moments are drawn around the one in between, wherever that lies on this machine.
         match (journaled, answered) {
-            (false, _) => before += 1,
+            (false, _) => {
+                before += 1;
+                centre = centre.mul_f64(1.25);
+            }
             (true, false) => between += 1,
-            (true, true) => after += 1,
+            (true, true) => {
+                after += 1;
+                centre = centre.mul_f64(0.8);
+            }
         }
-        // The window follows what was found, so that the moment in between is met on any machine.
-        window = if journaled { window.mul_f64(0.8) } else { window.mul_f64(1.3) };
-        window = window.clamp(Duration::from_micros(100), Duration::from_secs(2));
+        centre = centre.clamp(Duration::from_micros(100), Duration::from_secs(2));
     }
     lab.cluster.wait_for_workers(2)?;
     for app in everything(&lab)?.into_keys() {

@@ -109,7 +109,8 @@ pub fn poison(_: &mut Trial) -> Result<Finding> {
         |line: &&firesteel_common::event::LoggedEvent| matches!(line.event, AppEvent::ExecutorLost { .. });
     let killed = lab.cluster.events(app)?.iter().filter(dead).count() as u64;
     let text = format!("{} {}", error.message, error.detail);
-    ensure(error.code == ErrorCode::TaskRetriesExhausted, format!("it failed otherwise: {error}"))?;
+    let codes = [ErrorCode::TaskRetriesExhausted, ErrorCode::ProcessDied];
+    ensure(codes.contains(&error.code), format!("it failed otherwise: {error}"))?;
     ensure(killed == 4 && fourth.fired(), format!("{killed} executors died: {error}"))?;
     ensure(text.contains("worker-"), format!("the error names no worker: {text}"))?;
     lab.close(2)?;
@@ -216,8 +217,9 @@ pub fn leaves(trial: &mut Trial) -> Result<Finding> {
     ensure(outputs == 0, "map outputs were lost with a worker that was asked to leave")?;
     // What ran again is the attempt that was killed so that it hangs no longer.
     ensure(finding.cost.reran <= 1, format!("{} tasks ran again", finding.cost.reran))?;
+    let fired = u64::from(hang.fired());
     lab.close(1)?;
     let recomputed = finding.cost.reran.saturating_sub(finding.cost.lost);
-    let finding = finding.fired(u64::from(hang.fired())).with("recomputed", recomputed);
+    let finding = finding.fired(fired).with("recomputed", recomputed);
     Ok(finding.with("left_ms", left.as_millis()).with("driver_moved", driver != Some(first)))
 }
