@@ -71,7 +71,7 @@ pub struct WorkerConfig {
     pub sandbox: SandboxMode,
     /// What drivers and executors may read.
     pub data_read: Vec<String>,
-    /// What they may write; empty for everything but directories of the system.
+    /// What they may write beside their own directory; `~/` begins one in the home directory.
     pub data_write: Vec<String>,
     /// The number of the user that they run as, if the worker is root; empty for the worker's own.
     pub user: String,

@@ -9,10 +9,12 @@ mod commands;
 mod faults;
 mod http;
 mod local;
+mod naughty;
 mod netns;
 mod pages;
 #[path = "../../sql/tests/it/queries.rs"]
 mod queries;
+mod sandbox;
 mod scripts;
 mod sql;
 mod text;

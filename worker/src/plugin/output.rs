@@ -20,11 +20,15 @@ const COMMITTING: &str = "_committing";
 /// How often the removal of what lost is tried: a task that lost may be writing, for a moment.
 const REMOVALS_MAX: usize = 3;
 
+/// Where a job may write.
+const WHERE: &str = "jobs write only below the directories that worker.data_write names on each worker (by \
+    default ~/firesteel-output, if it is there)";
+
 fn not_writable(path: &Path, cause: &std::io::Error) -> Error {
     let error = Error::io(path.display(), cause);
     match error.code {
         ErrorCode::DiskFull => error,
-        _ => Error { code: ErrorCode::OutputNotWritable, ..error },
+        _ => Error { code: ErrorCode::OutputNotWritable, ..error }.with_help(WHERE),
     }
 }
 

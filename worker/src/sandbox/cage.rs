@@ -3,6 +3,7 @@
 use super::Confinement;
 use super::cgroup::{Group, Groups};
 use super::probe::probe;
+use super::secrets::home;
 use crate::options::WorkerOptions;
 use firesteel_common::config::Config;
 use firesteel_common::id::Incarnation;
@@ -25,6 +26,8 @@ pub struct Bounds {
 pub struct Cages {
     groups: Option<Groups>,
     like: Confinement,
+    /// What children may write, as it was configured: what is made later is found by the next child.
+    writable: Vec<PathBuf>,
     store: u64,
     found: Sandbox,
 }
@@ -43,7 +46,9 @@ impl Cages {
         let name = format!("firesteel-{}-{}", std::process::id(), incarnation.0);
         let groups = if mode == SandboxMode::Off { None } else { Groups::find(&name) };
         let like = like(config, &options.run_dir)?;
-        let mut cages = Self { groups, like, store: config.worker.memory, found: Sandbox::default() };
+        let writable = config.worker.data_write.iter().map(PathBuf::from).collect();
+        let (store, found) = (config.worker.memory, Sandbox::default());
+        let mut cages = Self { groups, like, writable, store, found };
         let trial = cages.groups.as_ref().and_then(|groups| groups.child(0));
         cages.found = probe(&cages.with(trial.as_ref()))?;
         Ok(cages)
@@ -68,6 +73,7 @@ impl Cages {
         let bound = if limits.memory == 0 { 0 } else { limits.memory.saturating_add(self.store) };
         let group = self.groups.as_ref().and_then(|groups| groups.child(bound));
         let mut confinement = self.with(group.as_ref());
+        confinement.write = self.writable.iter().filter_map(|path| writable(path)).collect();
         confinement.own.insert(0, own.to_owned());
         confinement.shown.extend(plugin.map(PathBuf::from));
         confinement.network = limits.network;
@@ -85,6 +91,16 @@ impl Cages {
         let version = group.and(self.groups.as_ref()).map(Groups::version);
         Confinement { cgroups, cgroup: version, ..self.like.clone() }
     }
+}
+
+/// A place that is configured to be written, under the name that it really has: links in it could come to lead
+/// elsewhere. `None` if it is not there; what it begins with may be the home directory.
+fn writable(path: &Path) -> Option<PathBuf> {
+    let path = match path.strip_prefix("~") {
+        Ok(rest) => home()?.join(rest),
+        Err(_) => path.to_owned(),
+    };
+    std::fs::canonicalize(path).ok()
 }
 
 fn like(config: &Config, run_dir: &Path) -> Result<Confinement> {
@@ -108,7 +124,6 @@ fn like(config: &Config, run_dir: &Path) -> Result<Confinement> {
             .collect(),
         own: paths(std::slice::from_ref(&config.faults.dir)).into_iter().filter(|dir| dir.is_dir()).collect(),
         read: paths(&worker.data_read),
-        write: paths(&worker.data_write),
         user,
         ..Confinement::default()
     })

@@ -11,49 +11,25 @@ use landlock::{
 };
 use std::path::{Path, PathBuf};
 
-/// What nobody but the system's own programs has to read, whatever may be read around it.
-const SYSTEM_SECRETS: &[&str] =
-    &["/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/sudoers", "/etc/ssl/private"];
-/// Top-level directories that a job does not write.
-const SYSTEM: &[&str] = &[
-    "bin",
-    "boot",
-    "dev",
-    "etc",
-    "lib",
-    "lib32",
-    "lib64",
-    "libx32",
-    "lost+found",
-    "opt",
-    "proc",
-    "run",
-    "sbin",
-    "sys",
-    "usr",
-    "var",
-];
-/// What a job may write in them nevertheless.
-const WRITABLE: &[&str] = &["/var/tmp", "/dev/null", "/dev/zero", "/dev/full"];
+/// What of `/dev` is no device of the machine's. Disks, terminals and the kernel's memory are.
+const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+/// Those that may be written.
+const SINKS: &[&str] = &["/dev/null", "/dev/zero", "/dev/full"];
 /// How deep entries are allowed one by one.
 const DEPTH_MAX: u32 = 16;
 
-/// Restricts this process. Gives the version of Landlock; `masked` says that the run directory is hidden
-/// already.
-pub fn restrict(wanted: &Confinement, masked: bool) -> Result<Option<u32>> {
+/// Restricts this process. Gives the version of Landlock. `secrets` are left out of what may be read, unless
+/// that is empty because they are covered already.
+pub fn restrict(wanted: &Confinement, secrets: &[PathBuf]) -> Result<Option<u32>> {
     let status = Ruleset::default();
-    let mut hidden: Vec<PathBuf> = SYSTEM_SECRETS.iter().map(PathBuf::from).collect();
-    if !masked && !wanted.hidden.as_os_str().is_empty() {
-        hidden.push(wanted.hidden.clone());
-        hidden.extend(wanted.hidden_files.iter().cloned());
-    }
+    let mut hidden = secrets.to_vec();
+    hidden.push(PathBuf::from("/dev"));
     let mut read = expand(&wanted.read, &hidden);
     read.extend(wanted.shown.iter().cloned());
-    let default = default_writable();
-    let write = if wanted.write.is_empty() { &default } else { &wanted.write };
-    let mut write = expand(write, &hidden);
+    read.extend(DEVICES.iter().map(PathBuf::from));
+    let mut write = expand(&wanted.write, &hidden);
     write.extend(wanted.own.iter().cloned());
-    write.extend(["/dev/null", "/dev/zero", "/dev/full"].map(PathBuf::from));
+    write.extend(SINKS.iter().map(PathBuf::from));
     let done = rules(status, wanted, &read, &write)
         .map_err(|cause| Error::new(firesteel_common::ErrorCode::Io, cause.to_string()))?;
     match done {
@@ -73,11 +49,11 @@ fn rules(
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(abi))?
         .scope(Scope::from_all(abi))?;
-    if !wanted.network {
+    if !wanted.may_listen() {
         ruleset = ruleset.handle_access(AccessNet::BindTcp)?;
-        if !wanted.dials {
-            ruleset = ruleset.handle_access(AccessNet::ConnectTcp)?;
-        }
+    }
+    if !wanted.may_dial() {
+        ruleset = ruleset.handle_access(AccessNet::ConnectTcp)?;
     }
     let created = ruleset
         .create()?
@@ -86,20 +62,15 @@ fn rules(
     Ok(created.restrict_self()?.landlock)
 }
 
-fn default_writable() -> Vec<PathBuf> {
-    let mut found = entries(Path::new("/"));
-    found.retain(|path| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        path.is_dir() && !path.is_symlink() && !SYSTEM.contains(&name)
-    });
-    found.extend(WRITABLE.iter().map(PathBuf::from));
-    found
-}
-
 /// The roots, without what is hidden below them.
 fn expand(roots: &[PathBuf], hidden: &[PathBuf]) -> Vec<PathBuf> {
     let mut allowed = Vec::new();
-    roots.iter().for_each(|root| add(root, hidden, DEPTH_MAX, &mut allowed));
+    for root in roots {
+        // Whoever configures a place in `/dev` means it.
+        let inside = |hidden: &&PathBuf| !(root.starts_with(hidden) && hidden.as_path() == Path::new("/dev"));
+        let hidden: Vec<PathBuf> = hidden.iter().filter(inside).cloned().collect();
+        add(root, &hidden, DEPTH_MAX, &mut allowed);
+    }
     allowed
 }
 

@@ -4,6 +4,7 @@
 //! worker's side. Nothing here knows what the process is for.
 
 pub mod cage;
+mod calls;
 pub mod cgroup;
 mod files;
 mod filter;
@@ -11,6 +12,7 @@ mod identity;
 mod limits;
 mod mounts;
 pub mod probe;
+mod secrets;
 mod sys;
 pub mod watch;
 
@@ -37,7 +39,7 @@ pub struct Confinement {
     pub own: Vec<PathBuf>,
     /// What it may read.
     pub read: Vec<PathBuf>,
-    /// What it may write; empty for the default.
+    /// What it may write beside its own.
     pub write: Vec<PathBuf>,
     /// Whether it may listen and connect at will.
     pub network: bool,
@@ -54,6 +56,18 @@ pub struct Confinement {
     pub cgroup: Option<u32>,
     /// Whether it only says what is in force, and ends.
     pub probe: bool,
+}
+
+impl Confinement {
+    /// Whether it may connect to others.
+    fn may_dial(&self) -> bool {
+        self.network || self.dials
+    }
+
+    /// Whether others may connect to it. A driver needs nobody who does, whatever its tasks need.
+    fn may_listen(&self) -> bool {
+        self.network && !self.dials
+    }
 }
 
 /// What was asked for in the environment; `None` if nothing was.
@@ -86,11 +100,13 @@ pub fn enter(wanted: &Confinement) -> Result<Sandbox> {
         (Err(error), _) => found.missing.push(format!("cgroup: {error}")),
     }
     found.rlimits = note(&mut found, "resource limits", limits::set(wanted.memory)).is_some();
-    let masked = note(&mut found, "mount namespace", mounts::hide(wanted));
+    let secrets = secrets::places(wanted);
+    let covered = note(&mut found, "mount namespace", mounts::hide(wanted, &secrets)).is_some();
     found.user = identity::change(wanted.user, &mut found.missing)?;
     rustix::thread::set_no_new_privs(true)
         .map_err(|cause| Error::io("setting no_new_privs", &cause.into()))?;
-    found.landlock = note(&mut found, "landlock", files::restrict(wanted, masked.is_some())).flatten();
+    let left: &[PathBuf] = if covered { &[] } else { &secrets };
+    found.landlock = note(&mut found, "landlock", files::restrict(wanted, left)).flatten();
     match found.landlock {
         Some(version) if version < 6 => {
             let what = if version < 4 { "ports, signals" } else { "signals" };
@@ -98,8 +114,12 @@ pub fn enter(wanted: &Confinement) -> Result<Sandbox> {
         }
         _ => {}
     }
-    let dials = wanted.network || wanted.dials;
-    found.seccomp = note(&mut found, "seccomp", filter::apply(dials)).is_some();
+    let filter = filter::Wanted {
+        dials: wanted.may_dial(),
+        listens: wanted.may_listen(),
+        guards_files: !covered,
+    };
+    found.seccomp = note(&mut found, "seccomp", filter::apply(filter)).is_some();
     if wanted.mode == SandboxMode::Require && !found.missing.is_empty() {
         return Err(incomplete(&found));
     }

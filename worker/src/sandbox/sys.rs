@@ -1,9 +1,10 @@
-//! Two system calls that no library in use offers: leaving name spaces, and mounting. Nothing here decides
-//! what is mounted.
+//! System calls that no library in use offers: leaving name spaces, and mounting. Nothing here decides what is
+//! mounted.
 #![expect(unsafe_code, reason = "system calls without a safe door; the arguments outlive the calls")]
 
 use std::ffi::{CStr, CString};
 use std::io::{Error, Result};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::null;
@@ -21,11 +22,43 @@ pub fn make_private() -> Result<()> {
     done(unsafe { libc::mount(null(), c"/".as_ptr(), null(), libc::MS_REC | libc::MS_PRIVATE, null()) })
 }
 
-/// Shows `source` at `target` too.
-pub fn bind(source: &Path, target: &Path) -> Result<()> {
-    let (source, target) = (text(source)?, text(target)?);
-    // SAFETY: both strings end with a zero byte and live until the call returns; null is not used for a bind.
-    done(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), null(), libc::MS_BIND, null()) })
+/// What is mounted at `path` and below it, as a copy that is nowhere yet.
+pub fn copy(path: &Path) -> Result<OwnedFd> {
+    let path = text(path)?;
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE as libc::c_uint;
+    // SAFETY: the string ends with a zero byte and lives until the call returns.
+    let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
+    let fd = i32::try_from(fd).map_err(Error::other)?;
+    if fd < 0 {
+        return Err(Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it, for nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Mounts a copy at `path`, which must be there.
+pub fn attach(copy: &OwnedFd, path: &Path) -> Result<()> {
+    let (from, path) = (copy.as_raw_fd(), text(path)?);
+    let (empty, flags) = (c"".as_ptr(), libc::MOVE_MOUNT_F_EMPTY_PATH);
+    // SAFETY: both strings end with a zero byte and live until the call returns.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_move_mount, from, empty, libc::AT_FDCWD, path.as_ptr(), flags)
+    };
+    done(if answer == 0 { 0 } else { -1 })
+}
+
+/// Makes everything that is mounted at `path` and below it read-only here.
+pub fn read_only(path: &Path) -> Result<()> {
+    let path = text(path)?;
+    // SAFETY: all its fields are numbers.
+    let mut change: libc::mount_attr = unsafe { std::mem::zeroed() };
+    change.attr_set = libc::MOUNT_ATTR_RDONLY;
+    let (at, flags, len) = (libc::AT_FDCWD, libc::AT_RECURSIVE, size_of_val(&change));
+    // SAFETY: the string ends with a zero byte; it and `change` live until the call returns.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_mount_setattr, at, path.as_ptr(), flags, &raw const change, len)
+    };
+    done(if answer == 0 { 0 } else { -1 })
 }
 
 /// An empty directory in memory over `target`; `again` changes the flags of the one that is there.
