@@ -62,7 +62,8 @@ fn files_that_are_not_the_jobs_are_refused() {
     std::fs::write(&victim, "precious").unwrap();
     let run = cluster.run_dir();
     let inside = |name: &str| run.join(name).display().to_string();
-    let mut all = lines("read", ["secret", "token", "journal.redb", "audit.jsonl", "master.json"].map(inside));
+    let mut all =
+        lines("read", ["secret", "token", "journal.redb", "audit.jsonl", "master.json"].map(inside));
     all.retain(|line| Path::new(line.trim_start_matches("read=")).exists());
     assert!(all.len() >= 4, "{all:?}");
     for answer in ["task", "driver"].iter().flat_map(|place| attack(&cluster, plugin, place, &all)) {
@@ -103,7 +104,8 @@ fn other_processes_are_out_of_reach() {
     let mut pids = cluster.pids();
     pids.push(neighbour.0.id());
     let mut all = Vec::new();
-    let names = ["kill", "ptrace", "vm", "limits", "affinity", "nice", "io-priority", "scheduler", "session-of"];
+    let names =
+        ["kill", "ptrace", "vm", "limits", "affinity", "nice", "io-priority", "scheduler", "session-of"];
     for name in names {
         all.extend(lines(name, &pids));
     }

@@ -81,10 +81,11 @@ impl Cluster {
             .map_err(|cause| Error::io("making a run directory", &cause))?;
         // Not the directory itself: jobs do not see the run directory, and have their files beside it.
         let run = dir.path().join("run");
-        let mut setup = setup.clone();
-        if !setup.settings.iter().any(|setting| setting.starts_with("worker.data_write=")) {
-            setup.settings.push(format!("worker.data_write={}", dir.path().display()));
+        let mut writing = setup.clone();
+        if !writing.settings.iter().any(|setting| setting.starts_with("worker.data_write=")) {
+            writing.settings.push(format!("worker.data_write={}", dir.path().display()));
         }
+        let setup = &writing;
         std::fs::DirBuilder::new()
             .mode(0o700)
             .create(&run)

@@ -114,11 +114,8 @@ pub fn enter(wanted: &Confinement) -> Result<Sandbox> {
         }
         _ => {}
     }
-    let filter = filter::Wanted {
-        dials: wanted.may_dial(),
-        listens: wanted.may_listen(),
-        guards_files: !covered,
-    };
+    let filter =
+        filter::Wanted { dials: wanted.may_dial(), listens: wanted.may_listen(), guards_files: !covered };
     found.seccomp = note(&mut found, "seccomp", filter::apply(filter)).is_some();
     if wanted.mode == SandboxMode::Require && !found.missing.is_empty() {
         return Err(incomplete(&found));

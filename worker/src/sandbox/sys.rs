@@ -41,9 +41,8 @@ pub fn attach(copy: &OwnedFd, path: &Path) -> Result<()> {
     let (from, path) = (copy.as_raw_fd(), text(path)?);
     let (empty, flags) = (c"".as_ptr(), libc::MOVE_MOUNT_F_EMPTY_PATH);
     // SAFETY: both strings end with a zero byte and live until the call returns.
-    let answer = unsafe {
-        libc::syscall(libc::SYS_move_mount, from, empty, libc::AT_FDCWD, path.as_ptr(), flags)
-    };
+    let answer =
+        unsafe { libc::syscall(libc::SYS_move_mount, from, empty, libc::AT_FDCWD, path.as_ptr(), flags) };
     done(if answer == 0 { 0 } else { -1 })
 }
 
@@ -55,9 +54,8 @@ pub fn read_only(path: &Path) -> Result<()> {
     change.attr_set = libc::MOUNT_ATTR_RDONLY;
     let (at, flags, len) = (libc::AT_FDCWD, libc::AT_RECURSIVE, size_of_val(&change));
     // SAFETY: the string ends with a zero byte; it and `change` live until the call returns.
-    let answer = unsafe {
-        libc::syscall(libc::SYS_mount_setattr, at, path.as_ptr(), flags, &raw const change, len)
-    };
+    let answer =
+        unsafe { libc::syscall(libc::SYS_mount_setattr, at, path.as_ptr(), flags, &raw const change, len) };
     done(if answer == 0 { 0 } else { -1 })
 }
 
