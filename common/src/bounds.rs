@@ -82,7 +82,7 @@ impl FromWorker {
                 }
             }
             ToMaster::ExecutorLost { reason, .. } | ToMaster::DriverExited { reason, .. } => {
-                cut(reason, MESSAGE_MAX);
+                cut(&mut reason.words, MESSAGE_MAX);
             }
             ToMaster::Output { source, .. } => cut(source, NAME_MAX),
             ToMaster::Refusals { at, refusals } => {

@@ -73,6 +73,8 @@ pub struct WorkerConfig {
     pub data_read: Vec<String>,
     /// What they may write beside their own directory; `~/` begins one in the home directory.
     pub data_write: Vec<String>,
+    /// Whether they are put into cgroups of their own, where that can be.
+    pub cgroups: bool,
     /// The number of the user that they run as, if the worker is root; empty for the worker's own.
     pub user: String,
 }

@@ -3,6 +3,7 @@
 
 use crate::error::ErrorCode;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// How much of the sandbox must be there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,20 +18,42 @@ pub enum SandboxMode {
     Off,
 }
 
-/// How a worker begins to say that a child was ended because it used more memory than it may.
-const MEMORY_LIMIT: &str = "memory limit";
-
-/// How a worker says that a child was ended because it used more memory than `limit` bytes.
-pub fn memory_exceeded(limit: u64) -> String {
-    format!("{MEMORY_LIMIT} {limit} exceeded")
+/// How a process that runs user code ended, as its worker saw it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// In words. Nothing is to be read out of them but by people.
+    pub words: String,
+    /// Whether it was ended because it used more memory than it may.
+    pub out_of_memory: bool,
 }
 
-/// The code of the error of an application whose process ended for `reason`, a worker's words. Only for
-/// showing: what is done about it does not depend on it.
-pub fn code_of_end(reason: &str) -> ErrorCode {
-    match reason.split_once(MEMORY_LIMIT) {
-        Some((_, rest)) if rest.contains("exceeded") => ErrorCode::OutOfMemory,
-        _ => ErrorCode::ProcessDied,
+impl Ending {
+    /// It was ended because it used more memory than `limit` bytes.
+    pub fn memory_exceeded(limit: u64, words: &str) -> Self {
+        Self { words: format!("memory limit {limit} exceeded: {words}"), out_of_memory: true }
+    }
+
+    /// The code of the error of an application that it costs.
+    pub fn code(&self) -> ErrorCode {
+        if self.out_of_memory { ErrorCode::OutOfMemory } else { ErrorCode::ProcessDied }
+    }
+}
+
+impl From<String> for Ending {
+    fn from(words: String) -> Self {
+        Self { words, out_of_memory: false }
+    }
+}
+
+impl From<&str> for Ending {
+    fn from(words: &str) -> Self {
+        words.to_owned().into()
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(&self.words)
     }
 }
 

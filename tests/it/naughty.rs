@@ -145,8 +145,19 @@ fn whoever_does_not_end_is_ended() {
 
 #[test]
 fn whoever_eats_too_much_is_told_the_limit() {
+    eats_too_much(true);
+}
+
+#[test]
+fn the_worker_itself_watches_where_no_cgroup_does() {
+    eats_too_much(false);
+}
+
+fn eats_too_much(cgroups: bool) {
     let _machine = machine();
-    let (cluster, plugin) = start();
+    let cluster = Cluster::start(&Setup::new(2).set("worker.cgroups", cgroups)).unwrap();
+    assert!(cgroups || sandbox(&cluster).cgroup.is_none());
+    let plugin = cluster.upload(&plugin()).unwrap().hash;
     for what in ["memory-slowly", "memory-at-once"] {
         for (place, key) in [("task", "spark.executor.memory"), ("driver", "spark.driver.memory")] {
             let request = deed(plugin, what, place, 1 << 30, &[(key, MEMORY)]);
@@ -156,6 +167,9 @@ fn whoever_eats_too_much_is_told_the_limit() {
             assert_well(&cluster, plugin);
         }
     }
+    let (_, left) = cluster.run(&deed(plugin, "leave", "task", 0, &[])).unwrap();
+    let left: Vec<String> = serde_json::from_slice(&left).unwrap();
+    until(|| (!PathBuf::from(format!("/proc/{}", left[0])).exists()).then_some(()));
     assert_clean(&cluster);
     stop(cluster);
 }

@@ -2,7 +2,7 @@
 //! reached a listener of the cluster stands in the audit log. What the machine cannot do is said and left out.
 
 use crate::naughty::{assert_clean, assert_well, plugin, sandbox};
-use crate::{machine, request, stop};
+use crate::{machine, request, stop, until};
 use firesteel_common::id::PluginHash;
 use firesteel_tests::cluster::{Cluster, Setup};
 use std::net::TcpListener;
@@ -182,4 +182,78 @@ fn sockets_lead_nowhere() {
     dialled.extend(lines("udp", &ports));
     assert_refused("task", &attack(&cluster, plugin, "task", &dialled));
     stop(cluster);
+}
+
+#[test]
+fn what_reaches_a_listener_stands_in_the_audit_log() {
+    let _machine = machine();
+    let cluster = Cluster::start(&Setup::new(2)).unwrap();
+    let plugin = cluster.upload(&plugin()).unwrap().hash;
+    // A driver has to dial, and does not know where the others listen; without a key it is told nothing.
+    let http = cluster.http().trim_start_matches("http://").to_owned();
+    let all = lines("connect", [&http, &cluster.master().to_owned()]);
+    let answers = attack(&cluster, plugin, "driver", &all);
+    assert!(answers[0].contains("DONE 'HTTP/1.1 401"), "{answers:?}");
+    assert!(answers[1].ends_with("DONE ''"), "{answers:?}");
+    let audited = || String::from_utf8(cluster.get("/audit?limit=100").unwrap()).unwrap();
+    until(|| audited().contains("control port").then_some(()));
+    assert!(audited().contains("/api/firesteel/v1/applications"), "{}", audited());
+    stop(cluster);
+}
+
+/// Whether the user of a worker can be another one here.
+fn can_change_user() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        println!("skipped: only root can run jobs as somebody else");
+    }
+    root
+}
+
+#[test]
+fn jobs_run_as_another_user_if_one_is_named() {
+    let _machine = machine();
+    if !can_change_user() {
+        return;
+    }
+    let cluster = Cluster::start(&Setup::new(1).set("worker.user", "65534")).unwrap();
+    assert_eq!(sandbox(&cluster).user, Some(65534));
+    let plugin = cluster.upload(&plugin()).unwrap().hash;
+    for place in ["task", "driver"] {
+        let answers =
+            attack(&cluster, plugin, place, &["exec=/usr/bin/id".to_owned(), "write=mine".to_owned()]);
+        assert!(answers[0].contains("uid=65534") && !answers[0].contains("(root)"), "{answers:?}");
+        assert!(answers[1].ends_with("DONE written"), "{answers:?}");
+    }
+    assert_well(&cluster, plugin);
+    assert_clean(&cluster);
+    stop(cluster);
+}
+
+#[test]
+fn what_must_be_complete_and_is_not_runs_nothing() {
+    let _machine = machine();
+    // As root without a user for jobs something is missing; where root can name one, nothing is.
+    let setup = Setup::new(1).set("worker.sandbox", "require");
+    let error = Cluster::start(&setup.clone().set("worker.user", "")).err().unwrap();
+    let said = format!("{error} {}", error.detail);
+    for words in ["the sandbox is not complete", "own user", "best-effort"] {
+        assert!(said.contains(words), "'{words}' is not in: {said}");
+    }
+    if !can_change_user() {
+        return;
+    }
+    match Cluster::start(&setup.set("worker.user", "65534")) {
+        Ok(cluster) => {
+            assert_eq!(sandbox(&cluster).missing, Vec::<String>::new());
+            let plugin = cluster.upload(&plugin()).unwrap().hash;
+            assert_well(&cluster, plugin);
+            stop(cluster);
+        }
+        Err(error) => {
+            let said = format!("{error} {}", error.detail);
+            assert!(said.contains("the sandbox is not complete"), "{said}");
+            println!("skipped: this machine has not all of it: {said}");
+        }
+    }
 }

@@ -197,7 +197,7 @@ fn a_dead_executor_is_told(master: &Master) {
         ToMaster::ExecutorLost { reason, .. } => Some(reason.clone()),
         _ => None,
     });
-    assert!(reason.contains("SIGABRT"), "{reason}");
+    assert!(reason.words.contains("SIGABRT"), "{reason}");
     // The next task gets a new executor.
     master.send(launch(1, TaskCode::Sql, 1));
     assert_eq!(master.report().task.partition, 1);

@@ -8,7 +8,7 @@ use crate::graph::{ReadRange, TaskCode};
 use crate::id::{AppAttemptId, DatasetId, Epoch, Incarnation, StageId, TaskId, WorkerId};
 use crate::options::Limits;
 use crate::plugin::Args;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Ending, Sandbox};
 use crate::task::TaskReport;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -227,8 +227,8 @@ pub enum ToMaster {
     ExecutorLost {
         /// The application attempt.
         app: AppAttemptId,
-        /// How it died, in words.
-        reason: String,
+        /// How it died.
+        reason: Ending,
         /// The attempts that ran in it.
         tasks: Vec<TaskId>,
         /// Whether the worker stopped it because of other attempts than these.
@@ -245,8 +245,8 @@ pub enum ToMaster {
     DriverExited {
         /// The application attempt.
         app: AppAttemptId,
-        /// How it ended, in words.
-        reason: String,
+        /// How it ended.
+        reason: Ending,
     },
     /// Lines that a driver or an executor of an application has printed.
     Output {

@@ -20,7 +20,7 @@ use firesteel_common::protocol::worker::{
     CachedPlace, DriverLaunch, DriverProgram, FromWorker, InputTable, MapPlace, Registration, StageCode,
     TaskLaunch, TaskLaunches, ToMaster, ToWorker,
 };
-use firesteel_common::sandbox::{Sandbox, SandboxMode};
+use firesteel_common::sandbox::{Ending, Sandbox, SandboxMode};
 use firesteel_common::task::{AccumulatorUpdate, ResultValue, TaskMetrics, TaskOutcome, TaskReport};
 
 macro_rules! any_number {
@@ -79,6 +79,7 @@ any_struct! {
     Target { stage, partitions }
     JobProgress { stages, stages_done, tasks, tasks_done, tasks_running }
     Limits { cores, memory, network }
+    Ending { words, out_of_memory }
     Sandbox { mode, landlock, seccomp, cgroup, rlimits, user, missing }
     AccumulatorUpdate { id, value }
     TaskReport { task, outcome, metrics, accumulators, stored }

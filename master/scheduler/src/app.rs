@@ -9,6 +9,7 @@ use firesteel_common::graph::JobGraph;
 use firesteel_common::id::{AppAttemptId, AppId, DatasetId, JobId, StageId, TaskId, WorkerId};
 use firesteel_common::options::AppOptions;
 use firesteel_common::protocol::worker::DriverProgram;
+use firesteel_common::sandbox::Ending;
 use firesteel_common::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,7 +45,7 @@ pub(crate) struct Driver {
     /// Until when it must be attached again.
     pub deadline: Option<Timestamp>,
     /// How its process ended, if it did while its last words may still be on their way.
-    pub exited: Option<String>,
+    pub exited: Option<Ending>,
 }
 
 /// An application without a durable outcome.

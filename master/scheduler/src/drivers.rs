@@ -13,6 +13,7 @@ use firesteel_common::id::{AppAttemptId, AppId, JobId, StageId, WorkerId};
 use firesteel_common::job::JobSpec;
 use firesteel_common::protocol::driver::{FromDriver, ToDriver};
 use firesteel_common::protocol::worker::{DriverLaunch, ToWorker};
+use firesteel_common::sandbox::Ending;
 use firesteel_common::time::{Micros, Timestamp};
 use std::collections::BTreeSet;
 
@@ -232,7 +233,7 @@ impl Scheduler {
     }
 
     /// A driver's process ended. While its connection stands, its last words may still come over it.
-    pub(crate) fn driver_exited(&mut self, worker: WorkerId, id: AppAttemptId, reason: String) {
+    pub(crate) fn driver_exited(&mut self, worker: WorkerId, id: AppAttemptId, reason: Ending) {
         if let Some(state) = self.cluster.workers.get_mut(worker) {
             state.drivers.remove(&id);
             self.cluster.driver_room = true;
@@ -256,13 +257,12 @@ impl Scheduler {
         }
     }
 
-    fn driver_died(&mut self, app: AppId, reason: &str) {
+    fn driver_died(&mut self, app: AppId, reason: &Ending) {
         if self.may_be_supervised(app) {
             return self.supervise(app, reason);
         }
         let message = format!("the driver of {app} ended without an outcome: {reason}");
-        let error = Error::new(firesteel_common::sandbox::code_of_end(reason), message)
-            .with_help("see what it printed");
+        let error = Error::new(reason.code(), message).with_help("see what it printed");
         self.end_app(app, Err(error), Some("its process or its connection is gone"));
     }
 
@@ -276,7 +276,7 @@ impl Scheduler {
     }
 
     /// Starts the driver of a supervised application again.
-    fn supervise(&mut self, id: AppId, reason: &str) {
+    fn supervise(&mut self, id: AppId, reason: &Ending) {
         let Some(app) = self.apps.get_mut(&id) else { return };
         app.losses += 1;
         let attempt = app.run.app;
@@ -369,7 +369,7 @@ impl Scheduler {
             match &app.phase {
                 Phase::Expected { until } if *until < now => match app.program {
                     Some(_) => self.next_attempt(id),
-                    None => self.driver_died(id, "it did not attach"),
+                    None => self.driver_died(id, &"it did not attach".into()),
                 },
                 Phase::Running(driver) if driver.deadline.is_some_and(|deadline| deadline < now) => {
                     let worker = driver.worker.map(|worker| self.cluster.workers.get(worker));
@@ -380,7 +380,7 @@ impl Scheduler {
                         (_, Some(reason)) => self.driver_died(id, &reason),
                         (Some(Some(worker)), None) if !heard(worker) => {}
                         (None, None) if app.program.is_some() => self.next_attempt(id),
-                        _ => self.driver_died(id, "its connection closed and did not come back"),
+                        _ => self.driver_died(id, &"its connection closed and did not come back".into()),
                     }
                 }
                 _ => {}
@@ -458,7 +458,7 @@ impl Scheduler {
                 let launch = DriverLaunch { app: id, program, limits: app.run.options.driver };
                 self.cluster.tell_worker(worker, ToWorker::StartDriver(launch));
             }
-            (Phase::Running(_), _) => self.driver_exited(worker, id, "its worker does not run it".to_owned()),
+            (Phase::Running(_), _) => self.driver_exited(worker, id, "its worker does not run it".into()),
             _ => {}
         }
     }

@@ -12,6 +12,7 @@ use firesteel_common::id::{JobId, StageId, TaskId, WorkerId};
 use firesteel_common::job::JobEvent;
 use firesteel_common::protocol::driver::ToDriver;
 use firesteel_common::protocol::worker::ToWorker;
+use firesteel_common::sandbox::Ending;
 use firesteel_common::task::{AccumulatorUpdate, ResultValue, TaskOutcome, TaskReport};
 
 /// Errors that a repetition cannot mend.
@@ -310,10 +311,10 @@ impl Run {
         &mut self,
         cx: &mut Cluster,
         worker: WorkerId,
-        (reason, stopped): (&str, bool),
+        (reason, stopped): (&Ending, bool),
         tasks: Vec<TaskId>,
     ) {
-        cx.log(self.app, AppEvent::ExecutorLost { worker, reason: reason.to_owned() });
+        cx.log(self.app, AppEvent::ExecutorLost { worker, reason: reason.words.clone() });
         let lost: Vec<TaskId> =
             tasks.into_iter().filter(|task| self.running_on(*task) == Some(worker)).collect();
         for task in &lost {
@@ -332,7 +333,7 @@ impl Run {
         }
     }
 
-    fn killed_executor(&mut self, cx: &mut Cluster, worker: WorkerId, reason: &str, task: TaskId) {
+    fn killed_executor(&mut self, cx: &mut Cluster, worker: WorkerId, reason: &Ending, task: TaskId) {
         let failures_max = self.task_failures_max(cx) as usize;
         let Some(stage) = self.stages.get_mut(&task.stage) else { return };
         let killers = &mut stage.tasks[task.partition as usize].trouble().killers;
@@ -351,11 +352,7 @@ impl Run {
             workers.join(", ")
         );
         let help = "look for a crash, an exit or too much memory in the code that this task runs";
-        self.fail_jobs_of(
-            cx,
-            task.stage,
-            Error::new(firesteel_common::sandbox::code_of_end(reason), message).with_help(help),
-        );
+        self.fail_jobs_of(cx, task.stage, Error::new(reason.code(), message).with_help(help));
     }
 
     /// A worker holds these cached partitions now; `fresh` says whether they were made of what there is now.

@@ -79,7 +79,7 @@ fn executors_are_shown_while_they_run() {
     assert_eq!((found.app, found.attempt, found.worker), (app.app, 1, worker.id));
     assert_eq!((found.pid, found.slots, found.memory, found.host.as_str()), (4711, 1, 1 << 30, "here"));
     assert_eq!(master.get::<Vec<ExecutorInfo>>("/applications/1/executors"), [found]);
-    let reason = "signal 9".to_owned();
+    let reason = "signal 9".into();
     worker.say(ToMaster::ExecutorLost { app, reason, tasks: Vec::new(), stopped: false });
     wait_until(|| executors().is_empty());
     worker.say(ToMaster::ExecutorStarted { app, pid: 4712 });

@@ -85,7 +85,7 @@ impl Running {
 
     fn end(&self) {
         self.driver.finish(Ok(b"1"));
-        self.worker.say(ToMaster::DriverExited { app: self.app, reason: "exit status 0".to_owned() });
+        self.worker.say(ToMaster::DriverExited { app: self.app, reason: "exit status 0".into() });
     }
 }
 

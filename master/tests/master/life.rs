@@ -61,7 +61,7 @@ fn an_application_runs_and_leaves_its_result_its_output_and_its_events() {
     assert_eq!(master.get_raw(&format!("/applications/{app}/result")), (200, b"{\"words\":3}".to_vec()));
 
     print(b"counted\n");
-    worker.say(ToMaster::DriverExited { app: launch.app, reason: "exit status 0".to_owned() });
+    worker.say(ToMaster::DriverExited { app: launch.app, reason: "exit status 0".into() });
     let path = format!("/applications/{app}/logs?from={}&wait_ms=10000", piece.next);
     let piece: LogPiece = master.get(&path);
     assert_eq!(piece.text, "counted\n");

@@ -205,11 +205,11 @@ impl World {
             }
             ToWorkerShell::ExecutorEnded { app, reason } => {
                 process.ending.remove(&app);
-                self.worker_step(host, life, WorkerEvent::ExecutorExited { app, reason });
+                self.worker_step(host, life, WorkerEvent::ExecutorExited { app, reason: reason.into() });
             }
             ToWorkerShell::DriverEnded { app, reason } => {
                 process.drivers.remove(&app);
-                self.worker_step(host, life, WorkerEvent::DriverExited { app, reason });
+                self.worker_step(host, life, WorkerEvent::DriverExited { app, reason: reason.into() });
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::event::WorkerEffect;
 use firesteel_common::error::Error;
 use firesteel_common::id::{AppAttemptId, PluginHash};
 use firesteel_common::protocol::worker::{DriverLaunch, DriverProgram, ToMaster};
+use firesteel_common::sandbox::Ending;
 
 /// A driver on this worker.
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ impl WorkerCore {
             match failure {
                 None => self.start_driver(launch, out),
                 Some(error) => {
-                    let reason = format!("its plugin could not be had: {error}");
+                    let reason = format!("its plugin could not be had: {error}").into();
                     self.say(ToMaster::DriverExited { app, reason }, out);
                 }
             }
@@ -78,18 +79,18 @@ impl WorkerCore {
                 self.drivers.insert(app, Driver::Stopping);
             }
             Some(Driver::Fetching(..)) => {
-                let reason = "it was stopped before it was started".to_owned();
+                let reason = "it was stopped before it was started".into();
                 self.say(ToMaster::DriverExited { app, reason }, out);
             }
             None => {
-                let reason = "it is not on this worker".to_owned();
+                let reason = "it is not on this worker".into();
                 self.say(ToMaster::DriverExited { app, reason }, out);
             }
         }
     }
 
     /// A driver process has ended.
-    pub(crate) fn driver_exited(&mut self, app: AppAttemptId, reason: String, out: &mut Vec<WorkerEffect>) {
+    pub(crate) fn driver_exited(&mut self, app: AppAttemptId, reason: Ending, out: &mut Vec<WorkerEffect>) {
         if self.drivers.remove(&app).is_some() {
             self.say(ToMaster::DriverExited { app, reason }, out);
         }

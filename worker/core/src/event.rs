@@ -6,6 +6,7 @@ use firesteel_common::error::Error;
 use firesteel_common::id::{AppAttemptId, PluginHash, TaskId, WorkerId};
 use firesteel_common::protocol::executor::{ExecutorSetup, FromExecutor, ToExecutor};
 use firesteel_common::protocol::worker::{DriverLaunch, FromWorker, ToWorker};
+use firesteel_common::sandbox::Ending;
 use std::sync::Arc;
 
 /// A fact that reached the worker.
@@ -44,15 +45,15 @@ pub enum WorkerEvent {
     ExecutorExited {
         /// Whose.
         app: AppAttemptId,
-        /// How, in words.
-        reason: String,
+        /// How.
+        reason: Ending,
     },
     /// A driver process ended.
     DriverExited {
         /// Whose.
         app: AppAttemptId,
-        /// How, in words.
-        reason: String,
+        /// How.
+        reason: Ending,
     },
     /// A driver or an executor has printed something.
     Output {

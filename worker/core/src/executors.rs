@@ -9,6 +9,7 @@ use firesteel_common::graph::TaskCode;
 use firesteel_common::id::{AppAttemptId, PluginHash, TaskId};
 use firesteel_common::protocol::executor::{ExecutorSetup, ToExecutor};
 use firesteel_common::protocol::worker::{TaskLaunch, TaskLaunches, ToMaster};
+use firesteel_common::sandbox::Ending;
 use firesteel_common::task::{TaskMetrics, TaskOutcome, TaskReport};
 
 impl WorkerCore {
@@ -172,7 +173,7 @@ impl WorkerCore {
     }
 
     /// An executor process has ended: its attempts are lost, and its memory is free again.
-    pub(crate) fn executor_exited(&mut self, id: AppAttemptId, reason: String, out: &mut Vec<WorkerEffect>) {
+    pub(crate) fn executor_exited(&mut self, id: AppAttemptId, reason: Ending, out: &mut Vec<WorkerEffect>) {
         if self.leaving.remove(&id) {
             // A successor that was asked for meanwhile can be started now.
             if self.apps.get(&id).is_some_and(|app| app.executor == Executor::Starting) {
@@ -203,7 +204,8 @@ impl WorkerCore {
         if !orphans.is_empty() {
             out.push(WorkerEffect::FreeBlocks(orphans));
         }
-        let reason = if stopped { format!("stopped because a task did not end ({reason})") } else { reason };
+        let reason =
+            if stopped { format!("stopped because a task did not end ({reason})").into() } else { reason };
         self.say(ToMaster::ExecutorLost { app: id, reason, tasks, stopped }, out);
     }
 

@@ -44,7 +44,8 @@ impl Cages {
             tracing::error!("worker.sandbox is off: jobs can do whatever this worker's user can");
         }
         let name = format!("firesteel-{}-{}", std::process::id(), incarnation.0);
-        let groups = if mode == SandboxMode::Off { None } else { Groups::find(&name) };
+        let wanted = mode != SandboxMode::Off && config.worker.cgroups;
+        let groups = if wanted { Groups::find(&name) } else { None };
         let like = like(config, &options.run_dir)?;
         let writable = config.worker.data_write.iter().map(PathBuf::from).collect();
         let (store, found) = (config.worker.memory, Sandbox::default());

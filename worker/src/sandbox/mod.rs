@@ -94,7 +94,8 @@ pub fn enter(wanted: &Confinement) -> Result<Sandbox> {
     match (&joined, wanted.cgroup) {
         (Ok(()), Some(version)) => found.cgroup = Some(version),
         (Ok(()), None) => found.missing.push(
-            "cgroup: neither version can be had; a watchdog bounds memory, and the user's limit processes"
+            "cgroup: none can be had, or worker.cgroups is false; a watchdog bounds memory, and the user's \
+             limit processes (root has none)"
                 .to_owned(),
         ),
         (Err(error), _) => found.missing.push(format!("cgroup: {error}")),

@@ -9,7 +9,7 @@ use crate::sandbox::cgroup::Group;
 use crate::sandbox::{self, Confinement, watch};
 use crossbeam::channel::{Sender, bounded};
 use firesteel_common::id::AppAttemptId;
-use firesteel_common::sandbox::memory_exceeded;
+use firesteel_common::sandbox::Ending;
 use firesteel_common::{Error, ErrorCode, Result};
 use firesteel_core::WorkerEvent;
 use parking_lot::{Condvar, Mutex};
@@ -50,7 +50,7 @@ pub struct Launch {
 }
 
 /// What is done once a child has ended.
-pub type OnExit = Box<dyn FnOnce(String) + Send>;
+pub type OnExit = Box<dyn FnOnce(Ending) + Send>;
 
 /// A child process, from the wish to start it to its end.
 #[derive(Default)]
@@ -192,7 +192,7 @@ impl Nursery {
             let launch = refused.into_inner();
             launch.process.ended();
             self.tell(move || {
-                (launch.on_exit)("it was not started: too many processes wait to be".to_owned());
+                (launch.on_exit)("it was not started: too many processes wait to be".into());
             });
         }
     }
@@ -246,7 +246,7 @@ impl Starter {
             }
             Err(error) => {
                 process.ended();
-                on_exit(format!("it could not be started: {error}"));
+                on_exit(format!("it could not be started: {error}").into());
             }
         }
     }
@@ -286,7 +286,7 @@ impl Starter {
 }
 
 /// Waits for the end of a child, ends everything that it has left, and says how it ended.
-fn wait_for(mut child: Child, process: &Process, tail: &Tail) -> String {
+fn wait_for(mut child: Child, process: &Process, tail: &Tail) -> Ending {
     let pid = Pid::from_child(&child);
     // It is left unreaped until its group is gone, so that the group's number stays its own.
     while let Err(rustix::io::Errno::INTR) =
@@ -300,14 +300,14 @@ fn wait_for(mut child: Child, process: &Process, tail: &Tail) -> String {
     process.ended();
     let status = match child.wait() {
         Ok(status) => status,
-        Err(cause) => return format!("it could not be waited for: {cause}"),
+        Err(cause) => return format!("it could not be waited for: {cause}").into(),
     };
     let said = tail.text(Instant::now() + LAST_WORDS_MAX);
     let refused = status.signal() == Some(6) && said.contains("memory allocation of");
     let exceeded = process.exceeded.load(Ordering::Relaxed) || (bounds.memory > 0 && (starved || refused));
     let how = describe(status);
-    let how = if exceeded { format!("{}: {how}", memory_exceeded(bounds.memory)) } else { how };
-    if said.is_empty() { how } else { format!("{how}; it printed last:\n{said}") }
+    let how = if said.is_empty() { how } else { format!("{how}; it printed last:\n{said}") };
+    if exceeded { Ending::memory_exceeded(bounds.memory, &how) } else { how.into() }
 }
 
 /// How a process ended, in words.

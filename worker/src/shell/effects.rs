@@ -33,8 +33,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a driver may take to end after SIGTERM.
-const DRIVER_GRACE: Duration = Duration::from_secs(2);
+/// How long a driver or an executor may take to end after SIGTERM.
+const STOP_GRACE: Duration = Duration::from_secs(2);
 /// How long dialling another worker may take.
 const DIAL_MAX: Duration = Duration::from_secs(3);
 /// Dials under way for one executor; more are refused, so that one that asks without end holds up nobody
@@ -89,13 +89,13 @@ impl Keeper {
         let executors = self.executors.stop_all();
         let drivers: Vec<Arc<Process>> = self.drivers.lock().values().cloned().collect();
         drivers.iter().for_each(|driver| driver.signal(Signal::TERM));
-        let deadline = Instant::now() + DRIVER_GRACE;
+        let deadline = Instant::now() + STOP_GRACE;
         for driver in &drivers {
             if !driver.wait(deadline) {
                 driver.signal(Signal::KILL);
             }
         }
-        let deadline = Instant::now() + DRIVER_GRACE;
+        let deadline = Instant::now() + STOP_GRACE;
         for process in executors.iter().chain(&drivers) {
             process.wait(deadline);
         }
@@ -178,7 +178,7 @@ impl Hands {
             WorkerEffect::ConnectPeer { app, request, worker, address } => {
                 self.connect_peer(app, request, worker, address)?;
             }
-            WorkerEffect::StopExecutor(app) => self.executors.stop(app),
+            WorkerEffect::StopExecutor(app) => self.stop_executor(app)?,
             WorkerEffect::StartDriver { launch, plugin } => self.start_driver(launch, plugin),
             WorkerEffect::StopDriver(app) => self.stop_driver(app)?,
             WorkerEffect::FreeBlocks(blocks) => {
@@ -287,7 +287,7 @@ impl Hands {
         let app = launch.app;
         if let Err(error) = self.try_start_driver(launch, plugin) {
             let events = self.events.clone();
-            let reason = format!("it could not be started: {error}");
+            let reason = format!("it could not be started: {error}").into();
             self.nursery.tell(move || {
                 events.event(WorkerEvent::DriverExited { app, reason });
             });
@@ -337,8 +337,13 @@ impl Hands {
         Ok(())
     }
 
+    fn stop_executor(&self, app: AppAttemptId) -> Result<()> {
+        let Some(executor) = self.executors.process(app) else { return Ok(()) };
+        self.pool.run(move || executor.stop(STOP_GRACE))
+    }
+
     fn stop_driver(&self, app: AppAttemptId) -> Result<()> {
         let Some(driver) = self.drivers.lock().get(&app).cloned() else { return Ok(()) };
-        self.pool.run(move || driver.stop(DRIVER_GRACE))
+        self.pool.run(move || driver.stop(STOP_GRACE))
     }
 }

@@ -80,7 +80,7 @@ impl Executors {
         let app = setup.app;
         if let Err(error) = self.try_start(setup) {
             let events = self.shared.events.clone();
-            let reason = format!("it could not be started: {error}");
+            let reason = format!("it could not be started: {error}").into();
             // Not from this thread, which is the one that has to take the news.
             self.shared.nursery.tell(move || {
                 events.event(WorkerEvent::ExecutorExited { app, reason });
@@ -147,11 +147,9 @@ impl Executors {
         }
     }
 
-    /// Kills an executor with all its children. Nothing that is complete is lost by that.
-    pub fn stop(&self, app: AppAttemptId) {
-        if let Some(executor) = self.shared.running.lock().get(&app) {
-            executor.process.signal(Signal::KILL);
-        }
+    /// The process of an executor, to be stopped. Nothing that is complete is lost by that.
+    pub fn process(&self, app: AppAttemptId) -> Option<Arc<Process>> {
+        self.shared.running.lock().get(&app).map(|executor| executor.process.clone())
     }
 
     /// Kills them all and gives their processes, to be waited for.

@@ -5,11 +5,12 @@ use firesteel_common::id::AppAttemptId;
 use firesteel_common::{Error, Payload, Result};
 use firesteel_core::WorkerEvent;
 use parking_lot::{Condvar, Mutex};
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{PipeReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the children of one application attempt may print on this worker, in bytes.
 const OUTPUT_MAX: u64 = 64 * 1024 * 1024;
@@ -17,6 +18,12 @@ const OUTPUT_MAX: u64 = 64 * 1024 * 1024;
 const CHUNK_LEN: usize = 64 * 1024;
 /// What stands where the rest was left out.
 const TRUNCATED: &[u8] = b"\n[output truncated: more than 64 MiB]\n";
+
+/// Bytes of one child's output that are handed on in a second: more would hold up what else the worker has to
+/// say, first of all that it lives. The child waits meanwhile.
+const OUTPUT_RATE: u64 = 8 * 1024 * 1024;
+/// Bytes that are handed on at once after a silence.
+const OUTPUT_BURST: u64 = 1024 * 1024;
 
 /// How much of the end of a child's output is kept to be shown with the child's end, in bytes.
 const TAIL_LEN: usize = 1024;
@@ -50,6 +57,26 @@ impl Tail {
     }
 }
 
+/// Slows one child's output down.
+struct Pace(Cell<Instant>);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(Cell::new(Instant::now()))
+    }
+}
+
+impl Pace {
+    /// Waits until so many bytes more may be handed on: a fraction of a second at most.
+    fn wait(&self, bytes: u64) {
+        let time = |bytes: u64| Duration::from_micros(bytes.saturating_mul(1_000_000) / OUTPUT_RATE);
+        let now = Instant::now();
+        let paid = self.0.get().max(now.checked_sub(time(OUTPUT_BURST)).unwrap_or(now)) + time(bytes);
+        self.0.set(paid);
+        std::thread::sleep(paid.saturating_duration_since(now));
+    }
+}
+
 /// Counts the output of every application.
 #[derive(Clone, Default)]
 pub struct Outputs {
@@ -74,8 +101,11 @@ impl Outputs {
         std::thread::Builder::new()
             .name(format!("{source}-output"))
             .spawn(move || {
-                let hand_on =
-                    |bytes| events.event(WorkerEvent::Output { app, source: source.to_owned(), bytes });
+                let pace = Pace::default();
+                let hand_on = |bytes: Payload| {
+                    pace.wait(bytes.len() as u64);
+                    events.event(WorkerEvent::Output { app, source: source.to_owned(), bytes })
+                };
                 read_all(pipe, &printed, &kept, hand_on);
                 kept.end();
             })

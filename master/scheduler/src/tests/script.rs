@@ -351,7 +351,7 @@ impl Script {
         let worker = self.workers.get_mut(name).unwrap();
         let tasks = std::mem::take(&mut worker.registration.running);
         let app = self.app;
-        self.say(name, ToMaster::ExecutorLost { app, reason: "signal 9".to_owned(), tasks, stopped: false });
+        self.say(name, ToMaster::ExecutorLost { app, reason: "signal 9".into(), tasks, stopped: false });
     }
 
     /// The master dies and starts again; connections are gone, the driver's and the workers' memory is not.
@@ -412,7 +412,7 @@ impl Script {
                 let name = words.0[0].to_owned();
                 let app = self.app;
                 self.workers.get_mut(&name).unwrap().registration.drivers.retain(|driver| *driver != app);
-                self.say(&name, ToMaster::DriverExited { app, reason: "exit 1".to_owned() });
+                self.say(&name, ToMaster::DriverExited { app, reason: "exit 1".into() });
             }
             "drain" => self.say(words.0[0], ToMaster::Draining),
             "moved" => self.moved(words),
