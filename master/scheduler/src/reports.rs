@@ -342,7 +342,7 @@ impl Run {
             self.note_failure(cx, worker, task);
             self.repeat(cx, task, StartCause::Lost);
             let message = format!("the executor that ran it died: {reason}");
-            let error = Error::new(firesteel_common::sandbox::code_of_end(reason), message);
+            let error = Error::new(reason.code(), message);
             return self.fail_if_waits_nowhere(cx, task, &error);
         }
         let workers: Vec<String> = killers.iter().map(|worker| worker.to_string()).collect();
