@@ -1,5 +1,6 @@
 //! Jobs that attack what is around them, from a task and from a driver: every attack is refused, and what
-//! reached a listener of the cluster stands in the audit log. What the machine cannot do is said and left out.
+//! reached a listener of the cluster stands in the audit log. What the machine cannot do is said and left
+//! out.
 
 use crate::naughty::{assert_clean, assert_well, plugin, sandbox};
 use crate::{machine, request, stop, until};

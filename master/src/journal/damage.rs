@@ -1,5 +1,5 @@
-//! What the journal does with a damaged file, and with one that a crash left in the middle of a write: it says
-//! so or holds what was answered, and never anything else.
+//! What the journal does with a damaged file, and with one that a crash left in the middle of a write: it
+//! says so or holds what was answered, and never anything else.
 
 use super::store::Store;
 use super::tests::{run_dir, submission};
@@ -182,8 +182,8 @@ impl StorageBackend for Recorder {
     }
 }
 
-/// The file as a crash after `point` steps may leave it: what was synced is there; of what came later any part
-/// is, the last write perhaps only by half.
+/// The file as a crash after `point` steps may leave it: what was synced is there; of what came later any
+/// part is, the last write perhaps only by half.
 fn crashed(steps: &[Step], point: usize, draw: &mut Draw) -> Vec<u8> {
     let synced = steps[..point].iter().rposition(|step| matches!(step, Step::Sync)).map_or(0, |at| at + 1);
     let mut file = Vec::new();

@@ -33,8 +33,8 @@ pub(super) fn open(run_dir: &Path) -> Result<Database, Error> {
     builder().create(&path).map_err(|cause| refused(&path, cause))
 }
 
-/// How the journal is opened: every checksum in it is compared first, so that nothing is read that is not what
-/// was written.
+/// How the journal is opened: every checksum in it is compared first, so that nothing is read that is not
+/// what was written.
 pub(super) fn builder() -> Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);

@@ -1,8 +1,8 @@
 //! `scripts/chaos`: real processes, real faults, and what came of it.
 //!
-//! Every row is a fault of the table in `docs/reliability.md`: it must fire, provably; the answer must be that
-//! of a plain loop; and the cluster must answer a clean job afterwards and leave nothing. What is *not* here:
-//! the pure core under millions of faults, which is the simulator's work (`scripts/sim`).
+//! Every row is a fault of the table in `docs/reliability.md`: it must fire, provably; the answer must be
+//! that of a plain loop; and the cluster must answer a clean job afterwards and leave nothing. What is *not*
+//! here: the pure core under millions of faults, which is the simulator's work (`scripts/sim`).
 
 mod draw;
 mod jobs;

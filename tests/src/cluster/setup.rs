@@ -43,7 +43,7 @@ pub struct Extra<'a> {
     pub env: &'a [(&'a str, String)],
     /// The network namespace that it runs in.
     pub netns: Option<&'a str>,
-    /// Whether it may outlive this process: only such a worker takes its time on SIGTERM, as one does that was
-    /// started by hand.
+    /// Whether it may outlive this process: only such a worker takes its time on SIGTERM, as one does that
+    /// was started by hand.
     pub free: bool,
 }

@@ -94,8 +94,8 @@ impl Cages {
     }
 }
 
-/// A place that is configured to be written, under the name that it really has: links in it could come to lead
-/// elsewhere. `None` if it is not there; what it begins with may be the home directory.
+/// A place that is configured to be written, under the name that it really has: links in it could come to
+/// lead elsewhere. `None` if it is not there; what it begins with may be the home directory.
 fn writable(path: &Path) -> Option<PathBuf> {
     let path = match path.strip_prefix("~") {
         Ok(rest) => home()?.join(rest),

@@ -1,5 +1,5 @@
-//! System calls that no library in use offers: leaving name spaces, and mounting. Nothing here decides what is
-//! mounted.
+//! System calls that no library in use offers: leaving name spaces, and mounting. Nothing here decides what
+//! is mounted.
 #![expect(unsafe_code, reason = "system calls without a safe door; the arguments outlive the calls")]
 
 use std::ffi::{CStr, CString};

@@ -1,4 +1,5 @@
-//! `scripts/chaos --kill`: a real cluster, one process of which dies in the middle of the work, and what came of it.
+//! `scripts/chaos --kill`: a real cluster, one process of which dies in the middle of the work, and what came
+//! of it.
 //!
 //! The same application runs twice on the same cluster: undisturbed, then with the fault planted. The counts
 //! are read from the event log of the second run, and nothing else.
