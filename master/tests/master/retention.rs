@@ -29,7 +29,7 @@ fn an_ended_application_goes_with_all_that_it_left_and_a_waiting_one_stays() {
     let worker = Worker::register(&master, Vec::new());
     let driver = Driver::attach(&master, worker.driver().app);
     driver.finish(Ok(&vec![b'x'; 17 << 20]));
-    worker.say(ToMaster::DriverExited { app: worker_app(first), reason: "exit status 0".to_owned() });
+    worker.say(ToMaster::DriverExited { app: worker_app(first), reason: "exit status 0".into() });
     master.wait(first);
     drop(worker);
     let second = master.submit_sql(Some("other")).app;
