@@ -321,6 +321,7 @@ impl Named for ToWorker {
             ToWorker::EndApp(_) => "EndApp",
             ToWorker::FetchOutputs { .. } => "FetchOutputs",
             ToWorker::Drained => "Drained",
+            ToWorker::Drain => "Drain",
         }
     }
 }

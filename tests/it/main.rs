@@ -16,6 +16,7 @@ mod pages;
 mod queries;
 mod sandbox;
 mod scripts;
+mod security;
 mod sql;
 mod text;
 #[path = "../../sql/tests/tpch/mod.rs"]

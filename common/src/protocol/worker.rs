@@ -77,6 +77,9 @@ pub enum ToWorker {
     },
     /// Nothing of this worker is needed any more, or its time is over: it may leave.
     Drained,
+    /// Somebody wants this worker to leave. It goes on until it is told that it may, and says that it is to
+    /// leave (`Draining`) to every master that it registers with.
+    Drain,
 }
 
 /// A driver to be started.

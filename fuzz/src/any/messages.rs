@@ -123,7 +123,7 @@ any_enum! {
     ToWorker {
         Registered { worker, epoch, heartbeat_ms }, Refused(_), StartDriver(_), KillDriver(_), LaunchTasks(_),
         InputsChanged { app, stage, places }, KillTasks { tasks, grace_ms }, Free { app, stages, datasets },
-        FreeOutputs(_), EndApp(_), FetchOutputs { app, from, address, outputs }, Drained,
+        FreeOutputs(_), EndApp(_), FetchOutputs { app, from, address, outputs }, Drained, Drain,
     }
     ToMaster {
         Register(_), Heartbeat, TasksFinished(_), FetchFailed { task, stage, map, place, cause },

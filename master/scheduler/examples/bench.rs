@@ -1,5 +1,6 @@
-//! Prints how many tasks a second of one core the scheduler decides about, with few and with many workers. It
-//! counts time on the processor, not on the wall, so that what else runs on the machine does not matter.
+//! Prints how many tasks a second of one core the scheduler decides about, with few and with many workers,
+//! and what an application costs while few or many wait. It counts time on the processor, not on the wall, so
+//! that what else runs on the machine does not matter.
 
 fn main() {
     for workers in [10, 100, 1_000, 10_000] {
@@ -11,6 +12,12 @@ fn main() {
                 result.local * 100.0
             ),
             Err(error) => println!("{workers} workers: {error}"),
+        }
+    }
+    for apps in [10, 100, 1_000, 10_000] {
+        match firesteel_scheduler::bench::run_queue(apps, &mut seconds_on_cpu) {
+            Ok(result) => println!("{apps:>6} applications: {:>7.1} us each", result.us_per_app),
+            Err(error) => println!("{apps} applications: {error}"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What is known of one application: where its driver is, and the run of that driver.
 
+use crate::adopt::Found;
 use crate::exclusion::Excluded;
 use crate::job::Job;
 use crate::stage::Stage;
@@ -63,6 +64,13 @@ pub(crate) struct App {
     pub run: Run,
 }
 
+impl App {
+    /// Whether it has its outcome, which is being made durable.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Ending { .. })
+    }
+}
+
 /// Cached partitions of a dataset.
 #[derive(Debug, Default)]
 pub(crate) struct Dataset {
@@ -102,6 +110,8 @@ pub(crate) struct Run {
     pub failed: BTreeMap<JobId, Error>,
     /// Map outputs that workers reported before the graph was known.
     pub found: BTreeMap<StageId, Vec<(TaskId, WorkerId, MapStatus)>>,
+    /// Attempts that workers reported and that nothing is known of yet.
+    pub found_attempts: Found,
     /// Of the found outputs, those that may not be what an earlier master had accepted.
     pub unsure: BTreeSet<(StageId, u32)>,
     /// Cached partitions, likewise.

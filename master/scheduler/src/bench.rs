@@ -1,6 +1,8 @@
 //! How many tasks a second the scheduler can decide about. The clock is the caller's, since this crate has
 //! none.
 
+mod queue;
+
 use crate::event::{AppSubmission, Effect, Event, LinkId};
 use crate::{Scheduler, invariants};
 use firesteel_common::Payload;
@@ -12,6 +14,7 @@ use firesteel_common::protocol::driver::{FromDriver, ToDriver};
 use firesteel_common::protocol::worker::{FromWorker, Registration, ToMaster, ToWorker};
 use firesteel_common::task::{ResultValue, TaskMetrics, TaskOutcome, TaskReport};
 use firesteel_common::time::Timestamp;
+pub use queue::{QueueResult, run_queue};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -80,20 +83,7 @@ struct Bench {
 
 impl Bench {
     fn new(workers: u32) -> Self {
-        let config = SchedulerConfig {
-            heartbeat_ms: 2_000,
-            worker_timeout_ms: 20_000,
-            reconnect_ms: 1_000,
-            task_failures_max: 4,
-            stage_attempts_max: 4,
-            locality_wait_ms: 50,
-            no_workers_timeout_ms: 30_000,
-            driver_attempts_max: 3,
-            drain_timeout_ms: 5_000,
-            mode: firesteel_common::config::SchedulerMode::Fifo,
-            pools: vec![],
-        };
-        let scheduler = Scheduler::new(config, EPOCH);
+        let scheduler = Scheduler::new(config(), EPOCH);
         let running = VecDeque::new();
         let mut bench = Self { scheduler, now: 1_000_000, workers, running, local: 0, finished: false };
         bench.step(Event::Recovered(Vec::new()));
@@ -143,6 +133,22 @@ impl Bench {
                 _ => {}
             }
         }
+    }
+}
+
+fn config() -> SchedulerConfig {
+    SchedulerConfig {
+        heartbeat_ms: 2_000,
+        worker_timeout_ms: 20_000,
+        reconnect_ms: 1_000,
+        task_failures_max: 4,
+        stage_attempts_max: 4,
+        locality_wait_ms: 50,
+        no_workers_timeout_ms: 30_000,
+        driver_attempts_max: 3,
+        drain_timeout_ms: 5_000,
+        mode: firesteel_common::config::SchedulerMode::Fifo,
+        pools: vec![],
     }
 }
 

@@ -50,6 +50,21 @@ impl Scheduler {
         self.advance_drain(id);
     }
 
+    /// Somebody wants a worker to leave: it is told so, so that it says so to a master to come.
+    pub(crate) fn want_drained(&mut self, id: WorkerId) {
+        if self.cluster.workers.get(id).is_some() {
+            self.cluster.tell_worker(id, ToWorker::Drain);
+        }
+        self.drain_worker(id);
+    }
+
+    /// A worker that is to leave has registered anew, and may have missed that it is.
+    pub(crate) fn tell_drain_again(&mut self, id: WorkerId) {
+        if self.cluster.workers.get(id).is_some_and(|worker| worker.drain.is_some()) {
+            self.cluster.tell_worker(id, ToWorker::Drain);
+        }
+    }
+
     /// Whether a worker was told that it may go.
     pub(crate) fn has_left(&self, id: WorkerId) -> bool {
         self.cluster.workers.get(id).and_then(|w| w.drain.as_ref()).is_some_and(|drain| drain.told)

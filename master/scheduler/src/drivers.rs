@@ -57,7 +57,12 @@ impl Scheduler {
         let first_attempt = if recovered { epoch.wrapping_mul(ATTEMPTS_PER_EPOCH) } else { 0 };
         let run = Run::new(id, options, recovered, first_attempt);
         let since = self.cluster.now;
-        self.apps.entry(app).or_insert(App { id: app, program, phase, since, losses: 0, run });
+        if self.apps.contains_key(&app) || self.queue.apps.contains_key(&app) {
+            return;
+        }
+        let waits = matches!(phase, Phase::Queued { .. });
+        let app = App { id: app, program, phase, since, losses: 0, run };
+        if waits { self.enqueue(app) } else { self.insert_app(app) }
     }
 
     /// The run of an application attempt that may still ask for something.
@@ -68,50 +73,24 @@ impl Scheduler {
 
     /// The number of a further attempt is durable: it waits for a place like all others.
     pub(crate) fn attempt_journaled(&mut self, attempt: AppAttemptId) {
-        let since = self.cluster.now;
-        if let Some(app) = self.apps.get_mut(&attempt.app)
-            && app.run.app == attempt
-            && matches!(app.phase, Phase::Journaling)
+        let is_it = |app: &App| app.run.app == attempt && matches!(app.phase, Phase::Journaling);
+        if self.apps.get(&attempt.app).is_some_and(is_it)
+            && let Some(app) = self.remove_app(attempt.app)
         {
-            app.phase = Phase::Queued { since };
-            self.cluster.driver_room = true;
-        }
-    }
-
-    /// Starts waiting drivers where there is room, the oldest application first, on the worker with the
-    /// fewest.
-    pub(crate) fn place_drivers(&mut self) {
-        if !std::mem::take(&mut self.cluster.driver_room) {
-            return;
-        }
-        for app in self.apps.values_mut().filter(|app| matches!(app.phase, Phase::Queued { .. })) {
-            let Some(program) = app.program.clone() else { continue };
-            let has_room =
-                |w: &&crate::worker::Worker| w.takes_work() && (w.drivers.len() as u32) < w.drivers_max;
-            let fewest = self.cluster.workers.iter().filter(has_room).min_by_key(|w| (w.drivers.len(), w.id));
-            let Some(worker) = fewest.map(|worker| worker.id) else { return };
-            let attempt = app.run.app;
-            if let Some(state) = self.cluster.workers.get_mut(worker) {
-                state.drivers.insert(attempt);
-            }
-            app.phase = Phase::Running(Driver { worker: Some(worker), ..Driver::default() });
-            app.run.workers.insert(worker);
-            let started = AppEvent::AppStarted { version: EVENT_LOG_VERSION, worker: Some(worker) };
-            self.cluster.log(attempt, started);
-            let launch = DriverLaunch { app: attempt, program, limits: app.run.options.driver };
-            self.cluster.tell_worker(worker, ToWorker::StartDriver(launch));
+            self.enqueue(app);
         }
     }
 
     /// A driver said something.
     pub(crate) fn hear_driver(&mut self, id: AppAttemptId, message: FromDriver) {
+        if self.queue.apps.contains_key(&id.app) {
+            return self.fence_driver(id);
+        }
         let Some(app) = self.apps.get_mut(&id.app) else { return self.answer_ended(id, message) };
         let planted = self.cluster.is_planted(PlantedBug::Fencing);
         let may_talk = matches!(app.phase, Phase::Running(_) | Phase::Expected { .. } | Phase::Ending { .. });
         if (app.run.app != id && !planted) || !may_talk {
-            let reason = "another attempt at this driver has taken its place".to_owned();
-            self.cluster.counters.fenced += 1;
-            return self.cluster.tell_driver(id, ToDriver::Kill { reason });
+            return self.fence_driver(id);
         }
         if matches!(app.phase, Phase::Ending { .. }) {
             return self.hear_ending_driver(id, message);
@@ -137,6 +116,12 @@ impl Scheduler {
             }
             FromDriver::Finish(outcome) => self.end_app(id.app, outcome, None),
         }
+    }
+
+    fn fence_driver(&mut self, id: AppAttemptId) {
+        let reason = "another attempt at this driver has taken its place".to_owned();
+        self.cluster.counters.fenced += 1;
+        self.cluster.tell_driver(id, ToDriver::Kill { reason });
     }
 
     /// The application has its outcome already, but it is not durable yet.
@@ -216,6 +201,7 @@ impl Scheduler {
         let unlisted: Vec<StageId> =
             run.stages.keys().copied().filter(|stage| !listed.contains(stage)).collect();
         run.release(cx, &unlisted, &[]);
+        run.adopt_attempts(cx);
     }
 
     pub(crate) fn driver_link_closed(&mut self, id: AppAttemptId) {
@@ -323,6 +309,7 @@ impl Scheduler {
 
     /// An application has its outcome, if it has none yet. With a `kill` its driver is stopped.
     pub(crate) fn end_app(&mut self, id: AppId, outcome: Result<Payload, Error>, kill: Option<&str>) {
+        self.stop_waiting(id);
         let Some(app) = self.apps.get_mut(&id) else { return };
         let ending = Phase::Ending { error: outcome.as_ref().err().cloned(), finished: kill.is_none() };
         let driver = match std::mem::replace(&mut app.phase, ending) {
@@ -347,7 +334,7 @@ impl Scheduler {
         if !self.apps.get(&id).is_some_and(|app| matches!(app.phase, Phase::Ending { .. })) {
             return;
         }
-        let Some(mut app) = self.apps.remove(&id) else { return };
+        let Some(mut app) = self.remove_app(id) else { return };
         let Phase::Ending { error, finished } = app.phase else { return };
         let attempt = app.run.app;
         let answer = match &error {
@@ -391,6 +378,7 @@ impl Scheduler {
     /// Moves all deadlines of drivers into the future.
     pub(crate) fn shift_deadlines(&mut self, pause: Micros) {
         let shift = |at: &mut Timestamp| *at = *at + pause;
+        self.queue.shift(shift);
         for app in self.apps.values_mut() {
             match &mut app.phase {
                 Phase::Queued { since } => shift(since),

@@ -22,7 +22,7 @@ impl Scheduler {
                 running.join(" ")
             );
         }
-        for app in self.apps.values() {
+        for app in self.apps.values().chain(self.queue.apps.values()) {
             dump_app(&mut text, app);
         }
         text

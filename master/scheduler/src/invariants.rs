@@ -15,6 +15,7 @@ pub fn check(scheduler: &Scheduler) -> Result<(), String> {
     no_free_slot_while_a_task_could_take_it(scheduler)?;
     task_sets_are_queued_when_open(scheduler)?;
     ended_apps_leave_nothing(scheduler)?;
+    scheduler.check_queue()?;
     for app in scheduler.apps.values() {
         counts_add_up(&app.run)?;
         outputs_are_on_live_workers(scheduler, &app.run)?;

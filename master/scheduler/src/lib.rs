@@ -11,15 +11,18 @@
 //! | `drain` | how workers leave |
 //! | `jobs`, `plan` | which stages must be computed now |
 //! | `placement`, `task_set` | which task runs where, next |
+//! | `queue` | whose driver starts next |
 //! | `pools` | whose turn it is |
 //! | `limits` | what an application may take, and for how long |
 //! | `reports` | what becomes of attempts |
 //! | `speculation` | which slow attempts get a rival |
 //! | `exclusion` | which workers are left out after failures |
 //! | `map_output`, `recovery` | what is lost, and what is made again |
+//! | `adopt` | which attempts go on when the master starts anew |
 //! | `release` | what may be forgotten |
 #![warn(missing_docs)]
 
+mod adopt;
 mod app;
 pub mod bench;
 mod cluster;
@@ -38,6 +41,7 @@ mod placement;
 mod plan;
 mod pools;
 pub mod queries;
+mod queue;
 mod recovery;
 mod release;
 mod reports;
@@ -76,8 +80,11 @@ pub enum PlantedBug {
 /// Everything the master decides.
 pub struct Scheduler {
     epoch: Epoch,
-    /// Applications without a durable outcome. Their ids count submissions, so this is their order, too.
+    /// Applications without a durable outcome whose driver does not wait for a place. Ids count submissions,
+    /// so this is their order, too.
     apps: BTreeMap<AppId, App>,
+    /// Those that wait for a place for their driver.
+    queue: queue::Queue,
     cluster: Cluster,
     last_tick: Option<Timestamp>,
     /// Since when there is no worker.
@@ -92,6 +99,7 @@ impl Scheduler {
         Self {
             epoch,
             apps: BTreeMap::new(),
+            queue: queue::Queue::default(),
             cluster: Cluster::new(
                 Settings::new(&config),
                 worker::Workers::new(epoch),
@@ -115,7 +123,7 @@ impl Scheduler {
             Event::AttemptJournaled(attempt) => self.attempt_journaled(attempt),
             Event::OutcomeJournaled(app) => self.outcome_journaled(app),
             Event::KillApp { app, reason } => self.kill_app(app, &reason),
-            Event::DrainWorker(worker) => self.drain_worker(worker),
+            Event::DrainWorker(worker) => self.want_drained(worker),
             Event::WorkerLinkClosed(link) => self.worker_link_closed(link),
             Event::DriverLinkClosed(app) => self.driver_link_closed(app),
             Event::Tick => self.tick(),
@@ -173,11 +181,7 @@ impl Scheduler {
             let message = format!("there has been no worker for {} ms", (now - since).0 / 1_000);
             Error::new(ErrorCode::NoWorkers, message).with_help("start workers, then submit it again")
         };
-        let mut ended = Vec::new();
         for app in self.apps.values_mut() {
-            if matches!(app.phase, Phase::Queued { since } if now - since > timeout) {
-                ended.push(app.id);
-            }
             let waits = |job: &&job::Job| !job.targets.is_empty() && now - job.submitted > timeout;
             let jobs: Vec<JobId> = app.run.jobs.values().filter(waits).map(|job| job.id).collect();
             for job in jobs {
@@ -187,8 +191,6 @@ impl Scheduler {
                 app.run.fail_job(&mut self.cluster, job, error());
             }
         }
-        for app in ended {
-            self.end_app(app, Err(error()), Some("there is no worker"));
-        }
+        self.expire_queue(timeout, &error());
     }
 }

@@ -32,6 +32,10 @@ impl Scheduler {
             }
             app.run.expire_attempts(&mut self.cluster);
         }
+        for id in self.queue.over_limit(now) {
+            let limit = self.queue.apps.get(&id).map_or(0, |app| app.run.options.timeout_ms);
+            over.push((id, limit));
+        }
         for (app, limit) in over {
             let message = format!("{app} ran longer than the {limit} ms that it may");
             let error = Error::new(ErrorCode::TimedOut, message).with_help("raise firesteel.app.timeout");

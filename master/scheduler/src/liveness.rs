@@ -51,19 +51,29 @@ impl Scheduler {
             ToMaster::TasksFinished(reports) => {
                 for report in reports {
                     match self.run_of(report.task.app) {
-                        Some((run, cluster)) => run.task_reported(cluster, worker, report),
+                        Some((run, cluster)) => {
+                            if let Some(report) = run.found_attempts.keep_report(worker, report) {
+                                run.task_reported(cluster, worker, report);
+                            }
+                        }
                         None => self.cluster.counters.stale += 1,
                     }
                 }
             }
             ToMaster::FetchFailed { task, stage, map, place, cause } => match self.run_of(task.app) {
                 Some((run, cluster)) => {
-                    run.fetch_failed(cluster, worker, FetchFailure { task, stage, map, place, cause });
+                    let miss = FetchFailure { task, stage, map, place, cause };
+                    if let Some(miss) = run.found_attempts.keep_miss(worker, miss) {
+                        run.fetch_failed(cluster, worker, miss);
+                    }
                 }
                 None => self.cluster.counters.stale += 1,
             },
             ToMaster::ExecutorLost { app, reason, tasks, stopped } => match self.run_of(app) {
-                Some((run, cluster)) => run.executor_lost(cluster, worker, (&reason, stopped), tasks),
+                Some((run, cluster)) => {
+                    run.found_attempts.died(worker, &tasks);
+                    run.executor_lost(cluster, worker, (&reason, stopped), tasks);
+                }
                 None => self.cluster.counters.stale += 1,
             },
             ToMaster::DriverExited { app, reason } => self.driver_exited(worker, app, reason),
@@ -102,6 +112,7 @@ impl Scheduler {
         let answer = ToWorker::Registered { worker: id, epoch: self.epoch, heartbeat_ms };
         self.cluster.tell_worker(id, answer);
         self.reconcile(id, registration);
+        self.tell_drain_again(id);
         self.cluster.driver_room = true;
     }
 

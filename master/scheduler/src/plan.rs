@@ -103,6 +103,7 @@ impl Run {
         for (job, targets) in jobs {
             self.want(cx, job, targets);
         }
+        self.adopt_attempts(cx);
     }
 
     /// Makes the wanted tasks of a stage pending, without queueing them; returns them.

@@ -60,6 +60,11 @@ impl Pools {
         }
     }
 
+    /// The weight of a pool.
+    pub fn weight(&self, pool: &str) -> u32 {
+        self.share(pool).weight
+    }
+
     /// Which of two pools goes first.
     fn order(&self, a: &str, b: &str) -> Ordering {
         let held = |pool| self.held.get(pool).copied().unwrap_or(0);

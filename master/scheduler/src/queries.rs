@@ -77,18 +77,20 @@ pub struct Counters {
 impl Scheduler {
     /// All applications without a durable outcome, in the order of their submission.
     pub fn apps(&self) -> Vec<AppView> {
-        self.apps.values().map(view).collect()
+        let mut all: Vec<AppView> = self.apps.values().chain(self.queue.apps.values()).map(view).collect();
+        all.sort_by_key(|view| view.app);
+        all
     }
 
     /// One application; `None` if it is unknown or has ended.
     pub fn app(&self, app: AppId) -> Option<AppView> {
-        self.apps.get(&app).map(view)
+        self.apps.get(&app).or_else(|| self.queue.apps.get(&app)).map(view)
     }
 
     /// How far the stages of an application's present driver attempt are; `None` if it is unknown or has
     /// ended.
     pub fn progress(&self, app: AppId) -> Option<AppProgress> {
-        let run = &self.apps.get(&app)?.run;
+        let run = &self.apps.get(&app).or_else(|| self.queue.apps.get(&app))?.run;
         let stages = run.stages.values().map(|stage| StageProgress {
             stage: stage.id,
             name: stage.code.name.clone(),
@@ -111,7 +113,8 @@ impl Scheduler {
 
     /// How many applications wait for a driver place.
     pub fn waiting(&self) -> usize {
-        self.apps.values().filter(|app| view(app).state == AppState::Waiting).count()
+        let expected = self.apps.values().filter(|app| view(app).state == AppState::Waiting).count();
+        self.queue.apps.len() + expected
     }
 
     /// All workers that are not lost, in the order of their ids.
@@ -166,6 +169,7 @@ impl Scheduler {
         let placement = &self.cluster.placement;
         let runs = |w: &crate::worker::Worker| w.running.iter().any(|task| task.app.app == app);
         !self.apps.contains_key(&app)
+            && !self.queue.apps.contains_key(&app)
             && !self.cluster.workers.iter().any(runs)
             && !placement.ready.iter().any(|key| key.0 == app)
             && !placement.fresh.iter().any(|key| key.0 == app)

@@ -2,7 +2,7 @@
 //! master was away.
 
 use crate::Scheduler;
-use crate::app::{App, Phase, Run};
+use crate::app::{App, Run};
 use crate::cluster::Cluster;
 use crate::stage::{Output, Stage};
 use firesteel_common::block::{BlockId, MapStatus};
@@ -40,6 +40,7 @@ impl Run {
             found.retain(|(_, holder, _)| *holder != worker);
         }
         self.found_cached.retain(|(holder, _)| *holder != worker);
+        self.found_attempts.forget_worker(worker, true);
         for stage in self.stages.values_mut() {
             stage.code_told.remove(&worker);
             stage.table_told.remove(&worker);
@@ -133,7 +134,7 @@ impl Run {
             Some(known) => known.same_output(status) && !state.is_rolled_back,
             None => self.recovered && task.attempt < self.first_attempt && !state.is_rolled_back,
         };
-        is_missing && fits && is_idle && is_right && !stage.released
+        is_missing && fits && is_idle && is_right && !(stage.released && stage.jobs.is_empty())
     }
 }
 
@@ -172,6 +173,7 @@ impl Scheduler {
         over.extend(reported.into_keys());
         for app in self.apps.values_mut() {
             app.run.reconcile_cached(&mut self.cluster, worker, &cached);
+            app.run.adopt_attempts(&mut self.cluster);
         }
         self.reconcile_drivers(worker, &drivers, &mut over);
         if let Some(state) = self.cluster.workers.get_mut(worker) {
@@ -190,11 +192,18 @@ impl Scheduler {
     }
 
     fn reconcile_running(&mut self, worker: WorkerId, running: &[TaskId], over: &mut BTreeSet<AppAttemptId>) {
+        for app in self.apps.values_mut() {
+            app.run.found_attempts.forget_worker(worker, false);
+        }
         let mut kills = Vec::new();
         for task in running {
-            match self.apps.get(&task.app.app).filter(|app| app.run.app == task.app) {
+            match self.apps.get_mut(&task.app.app).filter(|app| app.run.app == task.app) {
                 Some(app) if app.run.running_on(*task) == Some(worker) => {}
-                Some(_) => kills.push((worker, *task)),
+                Some(app) => {
+                    if app.is_ending() || !app.run.attempt_found(worker, *task) {
+                        kills.push((worker, *task));
+                    }
+                }
                 None => {
                     over.insert(task.app);
                 }
@@ -215,8 +224,8 @@ impl Scheduler {
 
 impl App {
     fn reconcile_outputs(&mut self, cx: &mut Cluster, worker: WorkerId, reported: Vec<(TaskId, MapStatus)>) {
+        let is_ending = self.is_ending();
         let run = &mut self.run;
-        let is_ending = matches!(self.phase, Phase::Ending { .. });
         let names: BTreeSet<(StageId, u32, u32)> =
             reported.iter().map(|(task, _)| (task.stage, task.partition, task.attempt)).collect();
         let lost = run.outputs_on(worker, |stage, partition, output| {

@@ -116,6 +116,7 @@ impl Run {
             cx.log(self.app, AppEvent::JobEnded { job, error: Some(error) });
         }
         self.jobs.clear();
+        self.found_attempts = Default::default();
         let stages: Vec<StageId> = self.stages.keys().copied().collect();
         for id in &stages {
             if let Some(stage) = self.stages.get_mut(id) {

@@ -461,14 +461,9 @@ impl Store {
     /// A store over another file than that of a run directory.
     pub(super) fn over(database: Database, run_dir: &Path) -> Result<(Self, Recovered), Error> {
         let recovered = recover(&database)?;
-        Ok((
-            Self {
-                run_dir: run_dir.to_owned(),
-                database: RwLock::new(Some(database)),
-                health: Health::default(),
-            },
-            recovered,
-        ))
+        let (health, panics) = Default::default();
+        let database = RwLock::new(Some(database));
+        Ok((Self { run_dir: run_dir.to_owned(), database, health, panics }, recovered))
     }
 
     /// As after a failed transaction.

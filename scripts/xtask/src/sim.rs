@@ -4,7 +4,7 @@ use crate::failed;
 use clap::Args;
 use firesteel_common::error::{Error, ErrorCode, Result, nearest};
 use firesteel_tests::sim::{
-    BUGS, Options, Outcome, PlantedBug, Summary, run as run_seed, sweep as run_seeds,
+    BUGS, Options, Outcome, PlantedBug, SCENARIOS, Scenario, Summary, run as run_seed, sweep as run_seeds,
 };
 use std::ops::Range;
 use std::time::Instant;
@@ -28,6 +28,9 @@ pub struct SimArgs {
     /// Plant a fault (fencing, commit, recompute, release, retry), which must be found
     #[arg(long = "break", value_name = "BUG")]
     bug: Option<String>,
+    /// One kind of fault only (restarts, leaves, pauses), which must cost nothing
+    #[arg(long, value_name = "KIND", conflicts_with = "bug")]
+    scenario: Option<String>,
 }
 
 /// Runs it.
@@ -36,10 +39,12 @@ pub struct SimArgs {
 /// If a seed failed, or a planted fault was not found.
 pub fn run(args: &SimArgs) -> Result<()> {
     let bug = args.bug.as_deref().map(bug).transpose()?;
-    match (args.seed, bug) {
-        (Some(seed), bug) => replay(seed, bug),
-        (None, Some(bug)) => find(bug, args.seeds),
-        (None, None) => sweep(0..args.seeds),
+    let scenario = args.scenario.as_deref().map(scenario).transpose()?;
+    match (args.seed, bug, scenario) {
+        (Some(seed), bug, scenario) => replay(seed, &Options { bug, scenario, trace: true }),
+        (None, Some(bug), _) => find(bug, args.seeds),
+        (None, None, None) => sweep(0..args.seeds),
+        (None, None, scenario) => sweep_scenario(args.seeds, &Options { scenario, ..Options::default() }),
     }
 }
 
@@ -52,6 +57,28 @@ fn bug(name: &str) -> Result<PlantedBug> {
         };
         Error::new(ErrorCode::BadArgument, format!("there is no fault '{name}' to plant")).with_help(help)
     })
+}
+
+fn scenario(name: &str) -> Result<Scenario> {
+    SCENARIOS.iter().find(|(known, _)| *known == name).map(|(_, scenario)| *scenario).ok_or_else(|| {
+        let names = SCENARIOS.map(|(name, _)| name);
+        Error::new(ErrorCode::BadArgument, format!("there is no kind '{name}'"))
+            .with_help(format!("there are: {}", names.join(", ")))
+    })
+}
+
+/// Runs seeds with one kind of fault.
+fn sweep_scenario(seeds: u64, options: &Options) -> Result<()> {
+    let begin = Instant::now();
+    let summary = run_seeds(0..seeds, threads(), options);
+    print(&summary, begin.elapsed().as_secs_f64());
+    for (seed, failure) in summary.failures.iter().take(10) {
+        println!("seed {seed} failed: {failure}");
+    }
+    match summary.failures.len() {
+        0 => Ok(()),
+        failed_seeds => Err(failed(format!("{failed_seeds} seeds failed"))),
+    }
 }
 
 /// Runs seeds; each must hold, and the faults in them must be worth the name.
@@ -103,8 +130,8 @@ fn print(summary: &Summary, seconds: f64) {
 }
 
 /// One seed, in words.
-fn replay(seed: u64, bug: Option<PlantedBug>) -> Result<()> {
-    let outcome: Outcome = run_seed(seed, &Options { bug, trace: true });
+fn replay(seed: u64, options: &Options) -> Result<()> {
+    let outcome: Outcome = run_seed(seed, options);
     println!("{}", outcome.trace);
     println!(
         "seed={seed} ok={} applications={} steps={} virtual_seconds={:.3} faults={:?}",
@@ -122,7 +149,7 @@ fn replay(seed: u64, bug: Option<PlantedBug>) -> Result<()> {
 
 /// A planted fault must be found within `seeds` seeds.
 fn find(bug: PlantedBug, seeds: u64) -> Result<()> {
-    let options = Options { bug: Some(bug), trace: false };
+    let options = Options { bug: Some(bug), ..Options::default() };
     for start in (0..seeds).step_by(BATCH as usize) {
         let summary = run_seeds(start..(start + BATCH).min(seeds), threads(), &options);
         if let Some((seed, failure)) = summary.failures.first() {

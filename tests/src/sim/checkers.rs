@@ -23,6 +23,11 @@ pub(crate) struct Outcomes {
 }
 
 impl Outcomes {
+    /// The partitions whose work is used.
+    pub(crate) fn done(&self) -> impl Iterator<Item = (AppAttemptId, StageId, u32)> {
+        self.done.iter().copied()
+    }
+
     /// A master that starts knows nothing of what ran.
     pub(crate) fn forget(&mut self) {
         *self = Self::default();
@@ -57,6 +62,13 @@ impl Outcomes {
         }
         None
     }
+}
+
+/// Whether a stage of an application writes map outputs.
+pub(crate) fn is_map(world: &World, app: AppAttemptId, stage: StageId) -> bool {
+    let client = world.journal.apps.get(&app.app).and_then(|record| world.clients.get(record.client));
+    let stage = client.and_then(|client| client.program.stages.get(&stage));
+    stage.is_some_and(|stage| super::workload::reducers_of(stage) > 0)
 }
 
 impl World {
@@ -99,7 +111,7 @@ impl World {
         if !self.journal.apps.contains_key(&event.app.app) {
             self.fail(format!("wrong: the event log names {}, which nobody has submitted", event.app));
         }
-        if let Some(wrong) = self.outcomes.check(event) {
+        if let Some(wrong) = self.outcomes.check(event).or_else(|| self.costs(event)) {
             self.fail(wrong);
         }
     }

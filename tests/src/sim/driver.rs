@@ -1,7 +1,8 @@
 //! Simulated drivers: they run a program of jobs over their link to the master, come back after it broke, and
 //! check what they hear: every result once on a link, nothing missing when a job has finished.
 
-use super::executor::{Content, ToWorkerShell};
+use super::content::Content;
+use super::executor::ToWorkerShell;
 use super::network::{Message, Peer};
 use super::trace::say;
 use super::worker::Found;

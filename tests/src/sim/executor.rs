@@ -1,6 +1,7 @@
 //! Simulated executors: attempts that read what they were told to read where they were told to, wait for what
 //! is gone, work for a while, and leave a value that depends on all of it.
 
+use super::content::Content;
 use super::trace::say;
 use super::worker::Found;
 use super::workload::{StagePlan, dataset_value, segment_value, segments_of, task_value};
@@ -9,44 +10,12 @@ use firesteel_common::block::{BlockId, BlockKind, MapStatus, SegmentStat, Storag
 use firesteel_common::error::{Error, ErrorCode};
 use firesteel_common::event::FetchCause;
 use firesteel_common::id::{AppAttemptId, StageId, TaskId};
-use firesteel_common::protocol::codec;
 use firesteel_common::protocol::executor::{FromExecutor, ToExecutor};
 use firesteel_common::protocol::worker::{InputTable, MapPlace, StageCode, TaskLaunch, TaskLaunches};
 use firesteel_common::task::{AccumulatorUpdate, ResultValue, TaskMetrics, TaskOutcome, TaskReport};
 use firesteel_common::{Payload, id::WorkerId};
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// What a block holds: a value, and which attempts at unordered stages it depends on.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Content {
-    pub(crate) value: u64,
-    pub(crate) truths: BTreeMap<(StageId, u32), u32>,
-    /// Whether two attempts at the same unordered task went into it.
-    pub(crate) mixed: bool,
-}
-
-impl Content {
-    /// Takes over what another content depends on.
-    pub(crate) fn depend_on(&mut self, other: &Content) {
-        self.mixed |= other.mixed;
-        for (of, attempt) in &other.truths {
-            self.mixed |= *self.truths.entry(*of).or_insert(*attempt) != *attempt;
-        }
-    }
-
-    pub(crate) fn encode(&self) -> Payload {
-        let truths: Vec<_> = self.truths.iter().collect();
-        codec::encode(&(self.value, self.mixed, truths)).map(Payload::from).unwrap_or_default()
-    }
-
-    pub(crate) fn decode(payload: &Payload) -> Option<Self> {
-        type Parts = (u64, bool, Vec<((StageId, u32), u32)>);
-        let (value, mixed, truths): Parts = codec::decode(payload).ok()?;
-        Some(Self { value, mixed, truths: truths.into_iter().collect() })
-    }
-}
 
 /// What a child says to its worker's shell.
 #[derive(Clone, Debug)]

@@ -2,6 +2,7 @@
 
 use super::clock::Rng;
 use super::network::Peer;
+use super::scenario::Scenario;
 use super::trace::say;
 use super::worker::is_map_output;
 use super::world::{Happening, World};
@@ -64,6 +65,7 @@ pub(crate) enum Fault {
 }
 
 /// The faults of a run.
+#[derive(Default)]
 pub(crate) struct Plan {
     planned: Vec<(u64, Kind)>,
     pub(crate) heal_at: u64,
@@ -71,6 +73,7 @@ pub(crate) struct Plan {
     pub(crate) fired: BTreeMap<&'static str, u32>,
     /// How often more faults were asked for because too few had happened.
     extensions: u32,
+    scenario: Option<Scenario>,
 }
 
 /// A run has at least so many faults, of at least so many kinds.
@@ -80,12 +83,18 @@ const KINDS_MIN: usize = 3;
 const EXTENSIONS_MAX: u32 = 40;
 
 impl Plan {
-    pub(crate) fn new(rng: &mut Rng) -> Self {
+    pub(crate) fn new(rng: &mut Rng, scenario: Option<Scenario>) -> Self {
+        if let Some(scenario) = scenario {
+            let planned: Vec<_> = scenario.times(rng).into_iter().map(|at| (at, scenario.kind())).collect();
+            let last = planned.iter().map(|(at, _)| *at).max().unwrap_or_default();
+            let heal_at = last + if scenario == Scenario::Pauses { 13_000_000 } else { 500_000 };
+            return Self { planned, heal_at, scenario: Some(scenario), ..Self::default() };
+        }
         let span = rng.between(1_500_000, 5_000_000);
         let planned: Vec<_> =
             (0..rng.between(7, 16)).map(|_| (rng.between(150_000, span), random_kind(rng))).collect();
         let heal_at = span + 300_000;
-        Self { planned, heal_at, healed: false, fired: BTreeMap::new(), extensions: 0 }
+        Self { planned, heal_at, ..Self::default() }
     }
 
     pub(crate) fn times(&self) -> Vec<(u64, Fault)> {
@@ -97,7 +106,8 @@ impl Plan {
     }
 
     fn enough(&self) -> bool {
-        self.fired.values().sum::<u32>() >= FAULTS_MIN && self.fired.len() >= KINDS_MIN
+        let enough = self.fired.values().sum::<u32>() >= FAULTS_MIN && self.fired.len() >= KINDS_MIN;
+        self.scenario.is_some() || enough
     }
 }
 
@@ -117,6 +127,7 @@ impl World {
     pub(crate) fn fault(&mut self, fault: Fault) {
         match fault {
             Fault::LateBreak(conn) => self.break_link(conn, false),
+            Fault::Of(kind) if self.plan.scenario.is_some() => drop(self.happens(kind)),
             Fault::Of(kind) => {
                 // A fault that meets nobody is replaced by one that does; applications are not ended for
                 // that.
@@ -200,8 +211,16 @@ impl World {
 
     /// A worker is asked to leave, and comes back as another when it has.
     fn leave(&mut self) -> bool {
+        if self.plan.scenario.is_some() && !self.can_spare_one() {
+            return false;
+        }
         let Some((host, life)) = self.live_host() else { return false };
-        self.worker_step(host, life, WorkerEvent::Terminate);
+        let over_http = self.rng.chance(40);
+        let worker = self.process(host, life).and_then(|process| process.core.worker());
+        match worker.filter(|_| over_http && self.master.up.is_some()) {
+            Some(worker) => self.tell_master(firesteel_scheduler::Event::DrainWorker(worker)),
+            None => self.worker_step(host, life, WorkerEvent::Terminate),
+        }
         true
     }
 
@@ -220,7 +239,8 @@ impl World {
             return false;
         }
         self.master_crashes();
-        let delay = self.rng.between(20_000, 1_500_000);
+        let latest = if self.plan.scenario.is_some() { 150_000 } else { 1_500_000 };
+        let delay = self.rng.between(20_000, latest);
         self.clock.after(delay, Happening::MasterStarts);
         true
     }
@@ -229,7 +249,9 @@ impl World {
         let Some(up) = self.master.up.as_mut().filter(|up| !up.stopped) else { return false };
         up.stopped = true;
         let life = up.life;
-        let delay = self.rng.between(100_000, 2_500_000);
+        let (soonest, latest) =
+            if self.plan.scenario.is_some() { (3_000_000, 12_000_000) } else { (100_000, 2_500_000) };
+        let delay = self.rng.between(soonest, latest);
         self.clock.after(delay, Happening::MasterGoesOn { life });
         true
     }

@@ -60,6 +60,7 @@ impl World {
 
     pub(crate) fn master_crashes(&mut self) {
         say!(self, "master crashes");
+        self.note_kept();
         self.outcomes.forget();
         self.master.up = None;
         self.journal_crashes();

@@ -20,6 +20,7 @@
 mod checkers;
 mod client;
 mod clock;
+mod content;
 mod driver;
 mod executor;
 mod faults;
@@ -27,6 +28,7 @@ mod journal;
 mod master;
 mod network;
 mod programs;
+mod scenario;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -35,6 +37,7 @@ mod workload;
 mod world;
 
 pub use firesteel_scheduler::PlantedBug;
+pub use scenario::{SCENARIOS, Scenario};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +49,8 @@ pub struct Options {
     pub bug: Option<PlantedBug>,
     /// Whether to write down what happens, in words.
     pub trace: bool,
+    /// One kind of fault only, which must cost nothing; `None` for all of them.
+    pub scenario: Option<Scenario>,
 }
 
 /// What a run came to.

@@ -19,15 +19,31 @@ fn every_kind_of_fault_happens() {
 #[test]
 fn every_planted_bug_is_found() {
     for (name, bug) in BUGS {
-        let options = Options { bug: Some(bug), trace: false };
+        let options = Options { bug: Some(bug), ..Options::default() };
         let found = (0..2_000).find(|seed| !run(*seed, &options).ok);
         assert!(found.is_some(), "the planted bug '{name}' was not found");
     }
 }
 
 #[test]
+fn what_costs_nothing_costs_nothing() {
+    for (name, scenario) in SCENARIOS {
+        let summary = sweep(0..100, 2, &Options { scenario: Some(scenario), ..Options::default() });
+        assert_eq!(summary.failures, vec![], "{name}");
+        assert!(summary.seeds_by_fault.values().sum::<u64>() >= 50, "{name}: {summary:?}");
+    }
+}
+
+#[test]
+fn seeds_that_have_failed_hold() {
+    for seed in [1042, 10_645, 14_313, 15_469] {
+        assert_eq!(run(seed, &Options::default()).failure, None, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_seed_repeats_itself_to_the_letter() {
-    let options = Options { bug: None, trace: true };
+    let options = Options { trace: true, ..Options::default() };
     for seed in [3, 17] {
         let (one, two) = (run(seed, &options), run(seed, &options));
         assert!(one.trace.lines().count() > 100);

@@ -2,7 +2,8 @@
 //! decides is the core's own, here is only what the real shell does around it.
 
 use super::clock::Rng;
-use super::executor::{Content, ExecutorProcess, ToWorkerShell};
+use super::content::Content;
+use super::executor::{ExecutorProcess, ToWorkerShell};
 use super::network::{Message, Past, Peer};
 use super::trace::say;
 use super::world::{ExecutorRef, Happening, TICK_US, World};

@@ -9,6 +9,7 @@ use super::faults::{Fault, Plan};
 use super::journal::Journal;
 use super::master::MasterHost;
 use super::network::{Conn, Message};
+use super::scenario::{Kept, Scenario};
 use super::trace::{Trace, say};
 use super::worker::Host;
 use super::{Options, Outcome};
@@ -152,6 +153,7 @@ pub(crate) struct World {
     pub(crate) steps: u64,
     pub(crate) failure: Option<String>,
     pub(crate) outcomes: Outcomes,
+    pub(crate) kept: Kept,
     lives: u64,
 }
 
@@ -160,14 +162,14 @@ impl World {
         let mut rng = Rng::new(seed);
         let hosts = (0..rng.between(2, 5)).map(|number| Host::new(number as usize, &mut rng)).collect();
         let clients = (0..rng.between(1, 3)).map(|number| Client::new(number as usize, &mut rng)).collect();
-        let plan = Plan::new(&mut rng);
+        let plan = Plan::new(&mut rng, options.scenario);
         let mut world = Self {
             seed,
             options: *options,
             rng,
             clock: Clock::new(),
             trace: Trace::new(options.trace),
-            config: config(seed % 2 == 1),
+            config: config(seed % 2 == 1, options.scenario),
             master: MasterHost::default(),
             journal: Journal::default(),
             hosts,
@@ -179,6 +181,7 @@ impl World {
             steps: 0,
             failure: None,
             outcomes: Outcomes::default(),
+            kept: Kept::default(),
             lives: 0,
         };
         world.begin();
@@ -342,7 +345,9 @@ fn waiting_at(hosts: &mut [Host], host: usize, life: u64) -> Option<&mut Vec<Hap
 }
 
 /// Short times, so that faults meet work; high limits on repetition, since faults alone must fail nothing.
-fn config(fair: bool) -> SchedulerConfig {
+fn config(fair: bool, scenario: Option<Scenario>) -> SchedulerConfig {
+    // A driver of the worker may take its time, and nothing is to be left behind.
+    let drain_timeout_ms = if scenario == Some(Scenario::Leaves) { 50_000 } else { 5_000 };
     SchedulerConfig {
         heartbeat_ms: 200,
         worker_timeout_ms: 1_000,
@@ -352,7 +357,7 @@ fn config(fair: bool) -> SchedulerConfig {
         locality_wait_ms: 50,
         no_workers_timeout_ms: 30_000,
         driver_attempts_max: 100,
-        drain_timeout_ms: 5_000,
+        drain_timeout_ms,
         mode: if fair { SchedulerMode::Fair } else { SchedulerMode::Fifo },
         pools: vec![PoolConfig { name: "reports".to_owned(), weight: 2, min_share: 1 }],
     }

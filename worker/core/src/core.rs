@@ -53,8 +53,10 @@ pub struct WorkerCore {
     pub(crate) granted: u64,
     /// Reports of the step under way; they leave in one message at its end.
     pub(crate) finished: Vec<TaskReport>,
-    /// Whether it was asked to leave.
+    /// Whether it is to leave.
     pub(crate) draining: bool,
+    /// Whether its process was asked to end.
+    pub(crate) terminating: bool,
 }
 
 /// A plugin as this worker knows it.
@@ -79,6 +81,7 @@ impl WorkerCore {
             granted: 0,
             finished: Vec::new(),
             draining: false,
+            terminating: false,
         }
     }
 
@@ -104,7 +107,7 @@ impl WorkerCore {
                 self.stop_deaf_executors(now, out);
             }
         }
-        self.send_finished(out);
+        self.send_finished(now, out);
         effects
     }
 
@@ -128,6 +131,7 @@ impl WorkerCore {
                 self.fetch_outputs(app, (from, address), outputs, out);
             }
             ToWorker::Drained => out.push(WorkerEffect::Leave),
+            ToWorker::Drain => self.draining = true,
         }
     }
 

@@ -12,16 +12,18 @@ use std::sync::Arc;
 impl WorkerCore {
     /// The process was asked to end. Without a master nobody could take anything over.
     pub(crate) fn terminate(&mut self, out: &mut Vec<WorkerEffect>) {
-        let again = std::mem::replace(&mut self.draining, true);
+        let again = std::mem::replace(&mut self.terminating, true);
+        self.draining = true;
         if again || !self.link.registered {
             return out.push(WorkerEffect::Leave);
         }
         self.say(ToMaster::Draining, out);
     }
 
-    /// The master is gone while this worker waits to be let go: it waits no longer.
+    /// The master is gone while the process is to end: it waits no longer. A worker that is to leave because
+    /// the master wants it waits for the next master.
     pub(crate) fn forsaken(&mut self, out: &mut Vec<WorkerEffect>) {
-        if self.draining {
+        if self.terminating {
             out.push(WorkerEffect::Leave);
         }
     }

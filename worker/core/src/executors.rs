@@ -218,6 +218,7 @@ impl WorkerCore {
                 out.push(WorkerEffect::StopExecutor(id));
             }
         }
+        self.link.forget_results(id);
         out.push(WorkerEffect::FreeApp(id));
     }
 

@@ -10,6 +10,7 @@ use crate::event::WorkerEffect;
 use firesteel_common::Payload;
 use firesteel_common::id::{AppAttemptId, Epoch, TaskId, WorkerId};
 use firesteel_common::protocol::worker::{FromWorker, Registration, ToMaster};
+use firesteel_common::task::{ResultValue, TaskOutcome, TaskReport};
 use firesteel_common::time::{Micros, Timestamp};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -30,6 +31,51 @@ pub(crate) struct Link {
     pub(crate) kept: VecDeque<ToMaster>,
     /// Bytes of output in `kept`.
     pub(crate) output_kept: usize,
+    /// Results that were sent lately. With a master that dies, or a connection that breaks, the newest of
+    /// them may be lost; they are said again after each registration. (Map outputs are found by themselves.)
+    pub(crate) recent: VecDeque<(Timestamp, TaskReport)>,
+    /// Bytes of values in `recent`.
+    recent_bytes: usize,
+}
+
+/// How long results that were sent are remembered: longer than a connection stands on which nobody listens.
+const RECENT_KEPT: Micros = Micros::from_millis(30_000);
+/// How many bytes of them, and how many.
+const RECENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+const RECENT_MAX: usize = 4_096;
+
+impl Link {
+    /// Remembers the results among reports that are being sent.
+    pub(crate) fn remember(&mut self, now: Timestamp, reports: &[TaskReport]) {
+        for report in reports.iter().filter(|report| matches!(report.outcome, TaskOutcome::Result(_))) {
+            self.recent_bytes += value_bytes(report);
+            // What is stored is said in the registration itself.
+            self.recent.push_back((now, TaskReport { stored: Vec::new(), ..report.clone() }));
+        }
+        while let Some((at, _)) = self.recent.front()
+            && (self.recent_bytes > RECENT_BYTES_MAX
+                || self.recent.len() > RECENT_MAX
+                || now - *at > RECENT_KEPT)
+        {
+            if let Some((_, report)) = self.recent.pop_front() {
+                self.recent_bytes = self.recent_bytes.saturating_sub(value_bytes(&report));
+            }
+        }
+    }
+
+    /// An application attempt is over.
+    pub(crate) fn forget_results(&mut self, app: AppAttemptId) {
+        self.recent.retain(|(_, report)| report.task.app != app);
+        self.recent_bytes = self.recent.iter().map(|(_, report)| value_bytes(report)).sum();
+    }
+}
+
+fn value_bytes(report: &TaskReport) -> usize {
+    let added: usize = report.accumulators.iter().map(|update| update.value.len()).sum();
+    match &report.outcome {
+        TaskOutcome::Result(ResultValue::Inline(value)) => value.len() + added,
+        _ => added,
+    }
 }
 
 impl WorkerCore {
@@ -51,22 +97,24 @@ impl WorkerCore {
     }
 
     fn registration(&self) -> Registration {
+        let unsaid: BTreeSet<TaskId> = self.link.kept.iter().flat_map(attempts_of).collect();
         let mut running: Vec<TaskId> = Vec::new();
         let mut outputs = Vec::new();
         let mut cached = Vec::new();
         for app in self.apps.values() {
             running.extend(app.running.iter());
             running.extend(app.queued.iter().map(|launch| launch.task));
-            // An output whose attempt still runs is not one yet: its report will say so.
-            let finished = app.outputs.iter().filter(|(task, _)| !app.running.contains(task));
+            // An output whose attempt still runs, as far as the master knows, is not one yet: its report will
+            // say so, and what the attempt has added to accumulators.
+            let is_reported = |task: &TaskId| !app.running.contains(task) && !unsaid.contains(task);
+            let finished = app.outputs.iter().filter(|(task, _)| is_reported(task));
             outputs.extend(finished.map(|(task, status)| (*task, status.clone())));
             cached.extend(app.blocks.keys().filter(|block| crate::app::result_of(block).is_none()));
         }
-        running.extend(self.link.kept.iter().flat_map(attempts_of));
-        let held: BTreeSet<TaskId> = outputs.iter().map(|(task, _)| *task).collect();
+        running.extend(unsaid);
+        running.extend(self.link.recent.iter().map(|(_, report)| report.task));
         running.sort_unstable();
         running.dedup();
-        running.retain(|task| !held.contains(task));
         Registration {
             worker: self.link.worker,
             host: self.options.host.clone(),
@@ -98,7 +146,15 @@ impl WorkerCore {
         self.link.heartbeat = Micros::from_millis(heartbeat_ms);
         self.link.last_heartbeat = now;
         self.link.output_kept = 0;
+        let recent = self.link.recent.iter();
+        let again: Vec<TaskReport> = recent.map(|(_, report)| here(report.clone(), worker)).collect();
+        if !again.is_empty() {
+            self.say(ToMaster::TasksFinished(again), out);
+        }
         for message in std::mem::take(&mut self.link.kept) {
+            if let ToMaster::TasksFinished(reports) = &message {
+                self.link.remember(now, reports);
+            }
             self.say(message, out);
         }
         self.name_executors(out);
@@ -150,6 +206,14 @@ impl WorkerCore {
             self.say(ToMaster::Heartbeat, out);
         }
     }
+}
+
+/// A report as it is said under the present id of the worker, which holds the value if it is large.
+fn here(mut report: TaskReport, id: WorkerId) -> TaskReport {
+    if let TaskOutcome::Result(ResultValue::Block { worker, .. }) = &mut report.outcome {
+        *worker = id;
+    }
+    report
 }
 
 /// The attempts that a kept message will say the end of.

@@ -129,9 +129,12 @@ impl WorkerCore {
     }
 
     /// Sends the reports of this step in one message.
-    pub(crate) fn send_finished(&mut self, out: &mut Vec<WorkerEffect>) {
+    pub(crate) fn send_finished(&mut self, now: Timestamp, out: &mut Vec<WorkerEffect>) {
         let reports = std::mem::take(&mut self.finished);
         if !reports.is_empty() {
+            if self.link.registered {
+                self.link.remember(now, &reports);
+            }
             self.say(ToMaster::TasksFinished(reports), out);
         }
     }

@@ -124,12 +124,10 @@ fn a_restarted_master_takes_over_drivers_and_outputs() {
          finish 1/1; quiet; master-restart; reconnect w1; attach graph jobs=0 want=2; reconnect w2
          tick 700; finish all; finish all; end; empty",
         "worker-1 is bound
-         worker-1: kill 1/2.0
          app-1.1: attached, 2 slots
          worker-2 is bound
-         worker-2: kill 1/3.0
-         worker-1: launch 1/2.2000 code 1
-         worker-2: launch 1/3.2000 code 1
+         log 1/2.0 goes on on worker-1
+         log 1/3.0 goes on on worker-2
          app-1.1: job-0 stage-1 finished
          worker-2: launch 2/0.2000 2/1.2000 code 2 tables 1
          app-1.1: job-0 result 2/0

@@ -9,6 +9,7 @@ mod limits;
 mod loss;
 mod peers;
 mod placement;
+mod queue;
 mod render;
 mod script;
 mod settings;

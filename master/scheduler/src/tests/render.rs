@@ -51,6 +51,7 @@ fn to_worker(message: &ToWorker) -> Option<String> {
         ToWorker::FetchOutputs { from, outputs, .. } => {
             format!("fetch {} from {from}", list(outputs, |(task, _)| short(task)))
         }
+        ToWorker::Drain => "drain".to_owned(),
         ToWorker::Drained => "drained".to_owned(),
     })
 }
