@@ -208,8 +208,8 @@ fn a_length_prefix_is_checked_before_memory_is_taken() {
     assert_eq!(error.code, ErrorCode::BadRequest);
     let host = cluster.http().trim_start_matches("http://");
     let head = format!(
-        "POST {API}/applications HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\
-        Content-Length: {}\r\n\r\n{nested}",
+        "POST {API}/applications HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}\r\n\
+        Connection: close\r\nContent-Length: {}\r\n\r\n{nested}",
         cluster.token(),
         nested.len()
     );
