@@ -3,7 +3,7 @@
 use crate::local::children;
 use crate::{machine, request, setup, stop, text, until, wordcount};
 use firesteel_common::event::{AppEvent, LoggedEvent, StartCause};
-use firesteel_common::http::{AppState, AppStatus, SubmitRequest};
+use firesteel_common::http::{AppState, AppStatus, SubmitRequest, WorkerInfo};
 use firesteel_common::id::{AppId, WorkerId};
 use firesteel_tests::cluster::Cluster;
 use firesteel_tests::fault::{Cost, Token};
@@ -21,15 +21,25 @@ fn counting() -> (Cluster, tempfile::TempDir, SubmitRequest) {
     (cluster, faults, request)
 }
 
+/// Waits until no driver is anywhere: the next one then starts where the one before did.
+fn idle(cluster: &Cluster) {
+    until(|| {
+        let workers: Vec<WorkerInfo> = cluster.get_json("/workers").ok()?;
+        workers.iter().all(|worker| worker.drivers == 0).then_some(())
+    });
+}
+
 fn disturbed(
     cluster: &Cluster,
     faults: &Path,
     request: &SubmitRequest,
     token: (&str, u32, WorkerId),
 ) -> (AppId, Cost) {
+    idle(cluster);
     let (_, expected) = cluster.run(request).unwrap();
     let (point, nth, worker) = token;
     let token = Token::plant(faults, point, nth, Some(worker), "die").unwrap();
+    idle(cluster);
     let (app, found) = cluster.run(request).unwrap();
     assert!(token.fired(), "the fault did not happen");
     assert!(found == expected, "the answer is another one");
@@ -49,6 +59,7 @@ fn an_executor_that_dies_costs_its_running_attempt() {
 fn a_worker_that_dies_costs_what_it_held() {
     let _machine = machine();
     let (mut cluster, faults, request) = counting();
+    idle(&cluster);
     let (app, _) = cluster.run(&request).unwrap();
     let status: AppStatus = cluster.get_json(&format!("/applications/{app}")).unwrap();
     let workers = cluster.wait_for_workers(2).unwrap();

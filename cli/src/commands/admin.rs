@@ -41,7 +41,7 @@ pub enum AuditCommand {
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// The run directory of the master
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "FIRESTEEL_RUN_DIR", hide_env_values = true)]
     run_dir: Option<PathBuf>,
     /// How to print it
     #[arg(short = 'o', long = "output", alias = "format", value_enum, default_value_t)]
