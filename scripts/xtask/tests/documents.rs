@@ -31,3 +31,57 @@ fn every_row_of_the_rdd_api_has_its_test_or_a_reason() {
     }
     assert!(rows > 70, "{rows} rows");
 }
+
+#[test]
+fn every_rule_of_security_has_its_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let text = std::fs::read_to_string(root.join("docs/security.md")).unwrap();
+    let table = text.split("| incident | rule | tests |").nth(1).unwrap();
+    let mut rows = 0;
+    for line in table.lines().filter(|line| line.starts_with("| ") && !line.contains("---")) {
+        let tests = line.trim_matches('|').split('|').nth(2).unwrap();
+        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {line}");
+        names.iter().for_each(|name| assert!(exists(root, name), "no such test: {name}"));
+        rows += 1;
+    }
+    assert!(rows > 15, "{rows} rows");
+}
+
+/// A row of the table of reliability names commands (`scripts/chaos --row N`) and functions of tests.
+#[test]
+fn every_fault_has_what_shows_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let text = std::fs::read_to_string(root.join("docs/reliability.md")).unwrap();
+    let sources = sources(root);
+    let mut rows = 0;
+    for line in text.lines().filter(|line| line.starts_with("| ") && !line.contains("---")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [row, .., shown] = cells[..] else { panic!("no cells: {line}") };
+        if cells.len() != 4 || row.parse::<u32>().is_err() {
+            continue;
+        }
+        let names: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "nothing shows it: {line}");
+        for name in names.iter().filter(|name| !name.starts_with("scripts/")) {
+            assert!(sources.contains(&format!("fn {name}(")), "no such test: {name}");
+        }
+        rows += 1;
+    }
+    assert!(rows > 20, "{rows} rows");
+}
+
+/// All Rust files that have tests of processes, journals and scheduling.
+fn sources(root: &Path) -> String {
+    let mut text = String::new();
+    let mut open: Vec<_> =
+        ["tests/it", "master", "worker", "fuzz", "common", "cli"].map(|dir| root.join(dir)).to_vec();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(path.read_dir().unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+    text
+}
