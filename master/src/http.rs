@@ -53,6 +53,9 @@ const PREFIX: &str = "/api/firesteel/v1";
 const THREADS: usize = 2;
 /// Connections of one thread at most.
 const CONNECTIONS: usize = 1000;
+/// TLS sessions that one thread may be beginning: as many as it has connections, so that those who begin one
+/// and say nothing keep out nobody.
+const HANDSHAKES: usize = CONNECTIONS;
 /// How long the head of a request may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection without a request is kept.
@@ -166,6 +169,7 @@ pub(crate) fn start(listener: TcpListener, transport: &Transport, daemon: Daemon
     })
     .workers(THREADS)
     .max_connections(CONNECTIONS)
+    .max_connection_rate(HANDSHAKES)
     .client_request_timeout(HEAD_TIMEOUT)
     .keep_alive(KEEP_ALIVE)
     .client_disconnect_timeout(LINGER)

@@ -43,6 +43,7 @@ const LEAVE_LOOK: Duration = Duration::from_millis(20);
 /// journal of another version), or if it had to stop by itself.
 pub fn run_master(options: MasterOptions) -> Result<(), Error> {
     let MasterOptions { config, run_dir, temporary, die_with_parent, on_ready } = options;
+    raise_descriptors();
     make_private_dir(&run_dir)?;
     let run_dir = run_dir
         .canonicalize()
@@ -207,6 +208,16 @@ fn first_events(recovered: Recovered) -> Vec<Event> {
     let mut events = vec![Event::Recovered(submissions)];
     events.extend(kills);
     events
+}
+
+/// Raises the number of descriptors to what is allowed: each worker, driver and client takes one. With fewer
+/// the master works too.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    if let Err(cause) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%cause, "the limit of descriptors stays as it is");
+    }
 }
 
 /// Takes the run directory for this process; the lock goes with the process, however it ends.

@@ -1,5 +1,6 @@
 //! What the journal does with a damaged file, and with one that a crash left in the middle of a write: it
 //! says so or holds what was answered, and never anything else.
+#![expect(clippy::panic, reason = "tests")]
 
 use super::store::Store;
 use super::tests::{run_dir, submission};

@@ -2,6 +2,7 @@
 //!
 //! It runs other programs (cargo, `firesteel`) and prints what came of it. What is *not* here: a part of the
 //! product. Nothing depends on this crate.
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
 
 mod bench;
 mod cargo;

@@ -420,10 +420,10 @@ pub fn only_lost_ran_again(log: &[LoggedEvent]) -> Result<()> {
             AppEvent::TaskLost { task, .. }
             | AppEvent::OutputLost { task, .. }
             | AppEvent::TaskFailed { task, .. } => drop(lost.insert(place(task))),
-            AppEvent::TaskStarted { task, cause, .. } if *cause != StartCause::First => {
-                if !lost.remove(&place(task)) {
-                    return Err(failed(format!("{task} ran again, and nothing of it was lost")));
-                }
+            AppEvent::TaskStarted { task, cause, .. }
+                if *cause != StartCause::First && !lost.remove(&place(task)) =>
+            {
+                return Err(failed(format!("{task} ran again, and nothing of it was lost")));
             }
             _ => {}
         }

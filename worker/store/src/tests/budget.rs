@@ -137,7 +137,7 @@ fn a_directory_that_cannot_be_written_costs_cached_partitions_only() {
 
 #[test]
 fn every_flipped_bit_of_a_spilled_block_is_noticed_or_harmless() {
-    let content: Vec<u8> = (0..5_000_u32).map(|n| (n * n >> 5) as u8).collect();
+    let content: Vec<u8> = (0..5_000_u32).map(|n| ((n * n) >> 5) as u8).collect();
     let (mut noticed, mut harmless) = (0, 0);
     for flip in 0..1_000 {
         let (store, _dir, lost) = spilling(0);
