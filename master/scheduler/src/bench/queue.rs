@@ -24,7 +24,7 @@ pub struct QueueResult {
     pub us_per_app: f64,
 }
 
-/// Submits `apps` applications at once, and runs them one after the other in [`PLACES`] places, with a tick
+/// Submits `apps` applications at once, and runs them one after the other in a few places, with a tick
 /// for each. `clock` gives seconds.
 ///
 /// # Errors
