@@ -70,7 +70,7 @@ fn operators_that_outgrow_their_memory_spill() {
         "i as id, concat('a name that takes some room, ', cast(i * 7919 % 1000003 as varchar)) as name";
     let tables: Tables = [("t".to_owned(), table(&dir, "t", select, 600_000, 3))].into();
     let text = "select name, count(*) as n, max(id) as m from t group by name order by name";
-    let runner = LocalRunner::with_memory(2, 64 << 20);
+    let runner = LocalRunner::with_memory(1, 48 << 20);
     let (mine, runner) = staged_on(runner, text, &tables, &config());
     assert!(runner.metrics().spilled_bytes > 0);
     assert_same(&mine, &plain(text, &tables), true, text);
