@@ -39,8 +39,8 @@ pub fn run(minutes: u64, seed: u64, figures: &mut Figures) -> Result<()> {
     let mut draw = Draw::new(seed);
     let setup = Lab::setup(WORKERS as u32).set("scheduler.task_failures_max", 8);
     let lab = Lab::open(&setup)?;
-    // Not the sort: a driver that dies after its output was committed and before its outcome is durable leaves
-    // the output behind, and the next attempt at it is refused, as one that would overwrite must be.
+    // Not the sort: a driver that dies after its output was committed and before its outcome is durable
+    // leaves the output behind, and the next attempt at it is refused, as one that would overwrite must be.
     let kinds = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Sort);
     let jobs: Result<Vec<Job>> = kinds.map(|kind| lab.job(kind, 150, &mut draw)).collect();
     let jobs = jobs?;
