@@ -52,8 +52,11 @@ fn an_ended_application_goes_with_all_that_it_left_and_a_waiting_one_stays() {
         let path = format!("/applications/{first}{path}");
         assert_eq!(error(master.get_raw(&path), 404).0, ErrorCode::NotFound, "{path}");
     }
-    let audit = String::from_utf8(master.get_raw("/audit").1).unwrap();
-    assert!(audit.contains("2 ended applications, app-1 to app-3"), "{audit}");
+    // It is noted when it is done.
+    wait_until(|| {
+        let audit = String::from_utf8(master.get_raw("/audit").1).unwrap();
+        audit.contains("2 ended applications, app-1 to app-3")
+    });
     assert_eq!(master.submit_sql(Some("other")).app, second, "what waits keeps its key");
     assert!(master.submit_sql(Some("key")).app > third, "the key of what is forgotten is free");
     master.kill();
