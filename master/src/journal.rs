@@ -7,8 +7,6 @@
 //! is there and may go, and whether the name of a token is free.
 
 mod answers;
-#[cfg(test)]
-mod damage;
 mod file;
 mod health;
 mod store;

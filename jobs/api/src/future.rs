@@ -107,19 +107,22 @@ impl<'s, Op: Operator<'s>> Rdd<'s, Op> {
     }
 }
 
+/// The records that the partitions have collected, in their order.
+fn records_of<R: for<'x> Record<'x>>(values: Vec<Vec<u8>>) -> Result<Vec<R>> {
+    let mut records = Vec::new();
+    for value in values {
+        records.append(&mut Vec::decode(&mut Reader::new(&value))?);
+    }
+    Ok(records)
+}
+
 impl<'s, T: Record<'s>, Op: Operator<'s, Item = T>> Rdd<'s, Op> {
     /// [`Rdd::collect`], started now and waited for later. The dataset must live until then.
     ///
     /// # Errors
     /// What the runtime refuses.
     pub fn collect_async(&self) -> Result<FutureAction<Vec<T::Owned>>> {
-        self.started("collect", Collect { max: u64::MAX }, |values| {
-            let mut records = Vec::new();
-            for value in values {
-                records.append(&mut Vec::<T::Owned>::decode(&mut Reader::new(&value))?);
-            }
-            Ok(records)
-        })
+        self.started("collect", Collect { max: u64::MAX }, records_of)
     }
 
     /// The first `count` records, started now and waited for later. Unlike [`Rdd::take`] it looks at all
@@ -129,13 +132,7 @@ impl<'s, T: Record<'s>, Op: Operator<'s, Item = T>> Rdd<'s, Op> {
     /// What the runtime refuses.
     pub fn take_async(&self, count: usize) -> Result<FutureTake<T::Owned>> {
         let max = count as u64;
-        let all = self.started("take", Collect { max }, |values| {
-            let mut records = Vec::new();
-            for value in values {
-                records.append(&mut Vec::<T::Owned>::decode(&mut Reader::new(&value))?);
-            }
-            Ok(records)
-        })?;
+        let all = self.started("take", Collect { max }, records_of)?;
         Ok(FutureTake { all, count })
     }
 }

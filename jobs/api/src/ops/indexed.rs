@@ -59,6 +59,8 @@ macro_rules! knows_its_number {
     };
 }
 
+pub(crate) use knows_its_number;
+
 impl<'s, Op, C, I, F> Operator<'s> for WithIndex<Op, C, F>
 where
     Op: Operator<'s>,

@@ -2,6 +2,7 @@
 
 use crate::key::Key;
 use crate::operator::{ENOUGH, Flow, MORE, Operator, sealed};
+use crate::ops::indexed::knows_its_number;
 use crate::plan::{Needs, Parents, Partitioner};
 use crate::random::Random;
 use crate::record::{Reader, Record};
@@ -46,19 +47,7 @@ where
     Op: Operator<'s, Item = (K, V)>,
 {
     type Item = (K, V);
-    type Split = (u32, Op::Split);
-
-    fn splits(&self) -> Result<Vec<Self::Split>> {
-        Ok((0..).zip(self.op.splits()?).collect())
-    }
-
-    fn describe(&self, split: &Self::Split, needs: &mut Needs) -> Result<()> {
-        self.op.describe(&split.1, needs)
-    }
-
-    fn parents(&self, parents: &mut Parents<'s>) {
-        self.op.parents(parents);
-    }
+    knows_its_number!();
 
     fn partitioner(&self) -> Option<Partitioner> {
         self.op.partitioner()

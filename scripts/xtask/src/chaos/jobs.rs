@@ -5,12 +5,12 @@
 
 use super::draw::Draw;
 use super::plain;
+use super::rows::nothing;
 use crate::failed;
 use clap::ValueEnum;
 use firesteel_common::error::{Error, Result};
 use firesteel_common::http::SubmitRequest;
 use firesteel_tests::cluster::{Cluster, artifact};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Files of the text, each of them a map partition.
@@ -96,12 +96,7 @@ impl Job {
             plugin: Some(plugin),
             entry: kind.name().to_owned(),
             args,
-            sql: None,
-            tables: BTreeMap::new(),
-            conf: BTreeMap::new(),
-            tags: BTreeMap::new(),
-            deploy_mode: Default::default(),
-            idempotency_key: None,
+            ..nothing()
         };
         Ok(Self { kind, request, expected, outputs, submitted: Default::default() })
     }

@@ -4,6 +4,7 @@
 //! The same application runs twice on the same cluster: undisturbed, then with the fault planted. The counts
 //! are read from the event log of the second run, and nothing else.
 
+use super::rows::nothing;
 use crate::{failed, text};
 use clap::{Args, ValueEnum};
 use firesteel_common::error::{Error, Result};
@@ -90,18 +91,7 @@ pub fn run(args: &KillArgs, victim: Victim) -> Result<()> {
 
 /// What to run, with its data in the run directory.
 fn request(cluster: &Cluster, args: &KillArgs) -> Result<SubmitRequest> {
-    let mut request = SubmitRequest {
-        name: "chaos".into(),
-        plugin: None,
-        entry: String::new(),
-        args: BTreeMap::new(),
-        sql: None,
-        tables: BTreeMap::new(),
-        conf: BTreeMap::new(),
-        tags: BTreeMap::new(),
-        deploy_mode: Default::default(),
-        idempotency_key: None,
-    };
+    let mut request = SubmitRequest { name: "chaos".into(), ..nothing() };
     match args.job {
         Job::Wordcount => {
             let input = texts(&cluster.scratch().join("text"))?;

@@ -86,7 +86,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// A submission of nothing, to be filled in.
-fn nothing() -> SubmitRequest {
+pub(super) fn nothing() -> SubmitRequest {
     SubmitRequest {
         name: String::new(),
         plugin: None,
