@@ -9,7 +9,12 @@ use std::sync::Arc;
 
 /// An accepted application as the scheduler is told of it. The request has been checked: it names either a
 /// SQL text or a plugin.
-pub(crate) fn app_submission(app: AppId, attempt: u32, request: SubmitRequest) -> AppSubmission {
+pub(crate) fn app_submission(
+    app: AppId,
+    attempt: u32,
+    submitted_ms: u64,
+    request: SubmitRequest,
+) -> AppSubmission {
     // It was checked when it was accepted; what an older version accepted and this one does not know has no
     // effect.
     let options = Arc::new(AppOptions::from_conf(&request.conf).unwrap_or_default());
@@ -22,5 +27,5 @@ pub(crate) fn app_submission(app: AppId, attempt: u32, request: SubmitRequest) -
             Some(DriverProgram::Sql { text: text.unwrap_or_default(), tables: request.tables })
         }
     };
-    AppSubmission { app, attempt, program, options }
+    AppSubmission { app, attempt, submitted_ms, program, options }
 }

@@ -203,7 +203,7 @@ fn first_events(recovered: Recovered) -> Vec<Event> {
     let mut kills = Vec::new();
     for app in recovered.apps.into_iter().filter(|app| app.outcome.is_none()) {
         kills.extend(app.kill.map(|reason| Event::KillApp { app: app.app, reason }));
-        submissions.push(app_submission(app.app, app.attempt, app.request));
+        submissions.push(app_submission(app.app, app.attempt, app.submitted_ms, app.request));
     }
     let mut events = vec![Event::Recovered(submissions)];
     events.extend(kills);

@@ -1,7 +1,7 @@
 //! The driver process: reads what it shall run, connects to the master, runs it, and reports the outcome.
 
 use crate::isolate;
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, Writer};
 use firesteel_common::config::SqlConfig;
 use firesteel_common::id::{AppAttemptId, PluginHash};
 use firesteel_common::job::JobRunner;
@@ -33,6 +33,8 @@ pub struct DriverSetup {
     pub app: AppAttemptId,
     /// The key of the application attempt, in hexadecimal digits.
     pub key_hex: String,
+    /// The mark of the application in its outputs (`Key::output_mark`); empty if no attempt follows this one.
+    pub output_mark: String,
     /// The plugin, as a path on this machine; `None` for SQL.
     pub plugin: Option<(PluginHash, String)>,
     /// What to run.
@@ -103,7 +105,8 @@ fn run_program(setup: &DriverSetup, runner: Arc<dyn JobRunner>) -> Result<Payloa
                 Some((hash, path)) if hash == plugin => path,
                 _ => return Err(Error::new(ErrorCode::Internal, "a driver was started without its plugin")),
             };
-            Plugin::load(Path::new(path), *plugin)?.run_entry(setup.app, entry, args, runner)
+            let writer = Writer { app: setup.app, mark: setup.output_mark.clone() };
+            Plugin::load(Path::new(path), *plugin)?.run_entry(writer, entry, args, runner)
         }
         DriverProgram::Sql { text, tables } => firesteel_sql::run_sql(text, tables, &setup.sql, runner),
     }))

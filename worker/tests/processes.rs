@@ -212,7 +212,12 @@ fn a_false_plugin_is_refused(master: &Master) {
 
 fn a_driver_is_stopped(master: &Master) {
     let program = DriverProgram::Sql { text: "select 1".to_owned(), tables: BTreeMap::new() };
-    master.send(ToWorker::StartDriver(DriverLaunch { app: app(3), program, limits: Limits::default() }));
+    master.send(ToWorker::StartDriver(DriverLaunch {
+        app: app(3),
+        submitted_ms: 0,
+        program,
+        limits: Limits::default(),
+    }));
     master.send(ToWorker::KillDriver(app(3)));
     let ended = master.wait(|message| match message {
         ToMaster::DriverExited { app, .. } => Some(*app),

@@ -5,8 +5,8 @@
 mod tests;
 
 use firesteel_common::error::{Error, ErrorCode, Result};
-use firesteel_common::id::AppAttemptId;
-use firesteel_common::protocol::hello::{PROOF_LEN, app_key_text};
+use firesteel_common::id::{AppAttemptId, AppId};
+use firesteel_common::protocol::hello::{PROOF_LEN, app_key_text, output_mark_text};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::fmt;
@@ -102,6 +102,13 @@ impl Key {
     /// The key of an application attempt, derived from this one (the cluster secret).
     pub fn for_app(&self, app: AppAttemptId) -> Key {
         Key(self.proof(&app_key_text(app)))
+    }
+
+    /// The mark that an application leaves in the outputs that it commits, derived from this key (the cluster
+    /// secret): 64 hexadecimal digits by which another driver attempt of it, and nobody else, knows them for its
+    /// own.
+    pub fn output_mark(&self, app: AppId, submitted_ms: u64) -> String {
+        Key(self.proof(&output_mark_text(app, submitted_ms))).to_hex()
     }
 
     /// The key as 64 hexadecimal digits, for a file or a pipe to a child; never for a command line or a log.

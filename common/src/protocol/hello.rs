@@ -4,7 +4,7 @@
 //! over [`proof_text`]. The dialling end proves first. Computing and comparing proofs, and the sockets, are
 //! the work of `common/net`.
 
-use crate::id::AppAttemptId;
+use crate::id::{AppAttemptId, AppId};
 
 /// The first bytes of a greeting.
 pub const GREETING_MAGIC: [u8; 4] = *b"FShi";
@@ -99,4 +99,11 @@ pub fn proof_text(by_dialler: bool, dialler: &Greeting, listener: &Greeting) -> 
 /// What the key of an application attempt is derived from: HMAC-SHA256 of this text under the cluster secret.
 pub fn app_key_text(app: AppAttemptId) -> Vec<u8> {
     format!("firesteel application key {app}").into_bytes()
+}
+
+/// What the mark of an application in its committed outputs is derived from: HMAC-SHA256 of this text under the
+/// cluster secret. Its time of submission tells it from one of a cluster that had the same secret and whose
+/// journal is gone.
+pub fn output_mark_text(app: AppId, submitted_ms: u64) -> Vec<u8> {
+    format!("firesteel output of {app} submitted at {submitted_ms}").into_bytes()
 }

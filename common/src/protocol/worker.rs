@@ -87,6 +87,8 @@ pub enum ToWorker {
 pub struct DriverLaunch {
     /// The application attempt.
     pub app: AppAttemptId,
+    /// When the application was accepted, in milliseconds since 1970.
+    pub submitted_ms: u64,
     /// What it runs.
     pub program: DriverProgram,
     /// What it may use.

@@ -83,7 +83,7 @@ any_struct! {
     Sandbox { mode, landlock, seccomp, cgroup, rlimits, user, missing }
     AccumulatorUpdate { id, value }
     TaskReport { task, outcome, metrics, accumulators, stored }
-    DriverLaunch { app, program, limits }
+    DriverLaunch { app, submitted_ms, program, limits }
     TaskLaunches { app, limits, stages, inputs, tasks }
     StageCode { stage, name, code, payload, inputs, reducers }
     InputTable { stage, places }

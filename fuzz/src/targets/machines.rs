@@ -142,7 +142,8 @@ impl Master {
         let options = AppOptions::from_conf(&conf).unwrap_or_default();
         let program = bool::any(source).then(|| source.any());
         let app = AppId(self.apps);
-        Event::SubmitApp(AppSubmission { app, attempt: 1, program, options: Arc::new(options) })
+        let options = Arc::new(options);
+        Event::SubmitApp(AppSubmission { app, attempt: 1, submitted_ms: 0, program, options })
     }
 
     fn some_app(&self, source: &mut Source<'_>) -> AppAttemptId {

@@ -9,7 +9,7 @@ use firesteel_common::error::Error;
 use firesteel_common::graph::JobGraph;
 use firesteel_common::id::{AppAttemptId, AppId, DatasetId, JobId, StageId, TaskId, WorkerId};
 use firesteel_common::options::AppOptions;
-use firesteel_common::protocol::worker::DriverProgram;
+use firesteel_common::protocol::worker::{DriverLaunch, DriverProgram};
 use firesteel_common::sandbox::Ending;
 use firesteel_common::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +53,8 @@ pub(crate) struct Driver {
 #[derive(Debug)]
 pub(crate) struct App {
     pub id: AppId,
+    /// When it was accepted, in milliseconds since 1970; its drivers are told.
+    pub submitted_ms: u64,
     /// What its driver runs; `None` in client mode.
     pub program: Option<DriverProgram>,
     pub phase: Phase,
@@ -68,6 +70,12 @@ impl App {
     /// Whether it has its outcome, which is being made durable.
     pub fn is_ending(&self) -> bool {
         matches!(self.phase, Phase::Ending { .. })
+    }
+
+    /// What a worker needs to start its current driver attempt.
+    pub fn launch(&self, program: DriverProgram) -> DriverLaunch {
+        let (app, limits) = (self.run.app, self.run.options.driver);
+        DriverLaunch { app, submitted_ms: self.submitted_ms, program, limits }
     }
 }
 

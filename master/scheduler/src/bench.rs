@@ -93,6 +93,7 @@ impl Bench {
         bench.step(Event::SubmitApp(AppSubmission {
             app: APP.app,
             attempt: APP.attempt,
+            submitted_ms: 0,
             program: None,
             options: Arc::default(),
         }));

@@ -12,7 +12,7 @@ use firesteel_common::graph::StageSpec;
 use firesteel_common::id::{AppAttemptId, AppId, JobId, StageId, WorkerId};
 use firesteel_common::job::JobSpec;
 use firesteel_common::protocol::driver::{FromDriver, ToDriver};
-use firesteel_common::protocol::worker::{DriverLaunch, ToWorker};
+use firesteel_common::protocol::worker::ToWorker;
 use firesteel_common::sandbox::Ending;
 use firesteel_common::time::{Micros, Timestamp};
 use std::collections::BTreeSet;
@@ -51,7 +51,7 @@ impl Scheduler {
     }
 
     fn add_app(&mut self, submission: AppSubmission, phase: Phase, recovered: bool) {
-        let AppSubmission { app, attempt, program, options } = submission;
+        let AppSubmission { app, attempt, submitted_ms, program, options } = submission;
         let id = AppAttemptId { app, attempt };
         let epoch = self.epoch.0 as u32;
         let first_attempt = if recovered { epoch.wrapping_mul(ATTEMPTS_PER_EPOCH) } else { 0 };
@@ -61,7 +61,7 @@ impl Scheduler {
             return;
         }
         let waits = matches!(phase, Phase::Queued { .. });
-        let app = App { id: app, program, phase, since, losses: 0, run };
+        let app = App { id: app, submitted_ms, program, phase, since, losses: 0, run };
         if waits { self.enqueue(app) } else { self.insert_app(app) }
     }
 
@@ -443,7 +443,7 @@ impl Scheduler {
                 if let Some(state) = self.cluster.workers.get_mut(worker) {
                     state.drivers.insert(id);
                 }
-                let launch = DriverLaunch { app: id, program, limits: app.run.options.driver };
+                let launch = app.launch(program);
                 self.cluster.tell_worker(worker, ToWorker::StartDriver(launch));
             }
             (Phase::Running(_), _) => self.driver_exited(worker, id, "its worker does not run it".into()),

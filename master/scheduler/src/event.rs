@@ -62,6 +62,8 @@ pub struct AppSubmission {
     pub app: AppId,
     /// The highest driver attempt that was journaled; 1 for a new submission.
     pub attempt: u32,
+    /// When it was accepted, in milliseconds since 1970.
+    pub submitted_ms: u64,
     /// What its driver runs; `None` in client mode, where the driver attaches by itself.
     pub program: Option<DriverProgram>,
     /// How it is run.

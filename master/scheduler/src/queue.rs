@@ -10,7 +10,7 @@ use crate::app::{App, Driver, Phase};
 use firesteel_common::error::Error;
 use firesteel_common::event::{AppEvent, EVENT_LOG_VERSION};
 use firesteel_common::id::AppId;
-use firesteel_common::protocol::worker::{DriverLaunch, ToWorker};
+use firesteel_common::protocol::worker::ToWorker;
 use firesteel_common::time::{Micros, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -155,7 +155,7 @@ impl Scheduler {
                 app.run.workers.insert(worker);
                 let started = AppEvent::AppStarted { version: EVENT_LOG_VERSION, worker: Some(worker) };
                 self.cluster.log(attempt, started);
-                let launch = DriverLaunch { app: attempt, program, limits: app.run.options.driver };
+                let launch = app.launch(program);
                 self.cluster.tell_worker(worker, ToWorker::StartDriver(launch));
             }
             app.phase = Phase::Running(Driver { worker: Some(worker), ..Driver::default() });

@@ -66,7 +66,7 @@ async fn accept(daemon: &Data<Daemon>, submission: Submission) -> Result<Submitt
         // One that is known to the journal alone was written by a transaction that seemed to fail.
         if submitted.fresh || board.kind(submitted.app).is_none() {
             board.add_app(submitted.app, &request, &owner, submitted_ms, submitted.attempt);
-            let app = app_submission(submitted.app, submitted.attempt, request);
+            let app = app_submission(submitted.app, submitted.attempt, submitted_ms, request);
             actor.do_send(Fact::Event(Event::SubmitApp(app)));
         }
         Ok(submitted)

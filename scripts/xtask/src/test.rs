@@ -6,7 +6,7 @@
 use crate::cargo::{cargo, has, step};
 use crate::{failed, fences, sim};
 use clap::Args;
-use firesteel_common::error::Result;
+use firesteel_common::error::{Error, Result};
 use std::process::Command;
 
 /// How many seeds of the simulator are run.
@@ -17,6 +17,9 @@ pub struct TestArgs {
     /// Only the tests, without formatting, lints, fences and the simulator
     #[arg(long)]
     only_tests: bool,
+    /// Without the faults on real processes (`scripts/chaos --short`)
+    #[arg(long)]
+    no_chaos: bool,
     /// Further arguments for cargo test
     #[arg(last = true)]
     cargo_test: Vec<String>,
@@ -41,6 +44,9 @@ pub fn run(args: &TestArgs) -> Result<()> {
         note(tools());
         note(doc());
         note(sim::sweep(0..SEEDS));
+        if !args.no_chaos {
+            note(chaos());
+        }
     }
     let test = ["test", "--release", "--workspace", "--locked", "--no-fail-fast"];
     note(step(cargo(&test).args(&args.cargo_test)));
@@ -56,6 +62,12 @@ fn clippy() -> Result<()> {
 fn doc() -> Result<()> {
     let doc = ["doc", "--release", "--workspace", "--no-deps", "--locked", "--quiet"];
     step(cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// The rows of `docs/reliability.md` that are quick. In a process of its own, which adopts orphans.
+fn chaos() -> Result<()> {
+    let this = std::env::current_exe().map_err(|cause| Error::io("looking for this program", &cause))?;
+    step(Command::new(this).args(["chaos", "--short"]))
 }
 
 /// Tools that are not part of the toolchain; `.ci/run` installs what it can get.

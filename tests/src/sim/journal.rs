@@ -112,7 +112,7 @@ impl World {
 
     fn submission(&self, app: AppId, client: usize, attempt: u32) -> AppSubmission {
         let program = self.clients.get(client).and_then(|client| client.driver_program());
-        AppSubmission { app, attempt, program, options: Arc::new(options(app)) }
+        AppSubmission { app, attempt, submitted_ms: 0, program, options: Arc::new(options(app)) }
     }
 
     /// The master has crashed: a first part of what was under way may be durable all the same.

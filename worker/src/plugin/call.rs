@@ -1,7 +1,7 @@
 //! One call into a plugin, from the host's side: what the plugin may ask during it, in safe words.
 
 use super::files::{self, InputFile};
-use super::output::{self, TaskOutput};
+use super::output::{TaskOutput, Writer};
 use firesteel_common::block::{BlockId, BlockKind, MapStatus, StorageLevel};
 use firesteel_common::id::{AppAttemptId, DatasetId, JobId, PluginHash, StageId};
 use firesteel_common::job::{JobEvent, JobRunner};
@@ -23,8 +23,8 @@ pub(super) enum Side {
     Task(Arc<dyn TaskIo>),
     /// An entry point.
     Driver {
-        /// Its application attempt.
-        app: AppAttemptId,
+        /// Its application attempt, as which it writes.
+        writer: Writer,
         /// The plugin that it comes from.
         plugin: PluginHash,
         /// The runtime.
@@ -98,7 +98,15 @@ impl Call {
     /// The driver that the call is for.
     pub(super) fn driver(&self) -> Result<(AppAttemptId, PluginHash, &Arc<dyn JobRunner>)> {
         match &self.side {
-            Side::Driver { app, plugin, runner } => Ok((*app, *plugin, runner)),
+            Side::Driver { writer, plugin, runner } => Ok((writer.app, *plugin, runner)),
+            Side::Task(_) => Err(not_here("what only drivers have")),
+        }
+    }
+
+    /// As whom the driver writes outputs.
+    fn writer(&self) -> Result<&Writer> {
+        match &self.side {
+            Side::Driver { writer, .. } => Ok(writer),
             Side::Task(_) => Err(not_here("what only drivers have")),
         }
     }
@@ -149,8 +157,8 @@ impl Call {
     /// How the call ended: its map output, its result, or its error.
     pub(super) fn end(self, went_well: bool) -> Result<(Option<MapStatus>, Option<Payload>)> {
         let mut state = self.state.into_inner();
-        if let Side::Driver { app, .. } = self.side {
-            state.prepared.drain(..).for_each(|dir| output::abandon(&dir, app));
+        if let Side::Driver { writer, .. } = &self.side {
+            state.prepared.drain(..).for_each(|dir| writer.abandon(&dir));
         }
         if went_well {
             return Ok((state.written, state.result));
@@ -199,7 +207,7 @@ impl Call {
 
     /// See `HostTable::output_prepare`.
     pub(super) fn output_prepare(&self, dir: &str) -> Result<()> {
-        output::prepare(dir, self.driver()?.0)?;
+        self.writer()?.prepare(dir)?;
         self.state.lock().prepared.push(dir.to_owned());
         Ok(())
     }
@@ -207,7 +215,7 @@ impl Call {
     /// See `HostTable::output_commit`.
     pub(super) fn output_commit(&self, dir: &str, winners: &[u8]) -> Result<()> {
         let winners: Vec<(String, u32)> = codec::decode(winners)?;
-        output::commit(dir, self.driver()?.0, &winners)?;
+        self.writer()?.commit(dir, &winners)?;
         self.state.lock().prepared.retain(|prepared| prepared != dir);
         Ok(())
     }

@@ -7,11 +7,12 @@
 
 use super::call::{Call, Side};
 use super::ffi::TABLE;
+use super::output::Writer;
 use firesteel::abi::{
     ABI_VERSION, Bytes, Ctx, ENTRY_SYMBOL_PREFIX, EntryShim, PLUGIN_SYMBOL, PluginEntry, PluginTable,
     STATUS_OK,
 };
-use firesteel_common::id::{AppAttemptId, PluginHash};
+use firesteel_common::id::PluginHash;
 use firesteel_common::job::JobRunner;
 use firesteel_common::plugin::{Args, Descriptor, SECTION};
 use firesteel_common::protocol::codec;
@@ -101,7 +102,7 @@ impl Plugin {
     /// What the job's code failed with, `PANICKED`, `ENTRY_NOT_FOUND`, `BAD_ARGUMENT`.
     pub fn run_entry(
         &self,
-        app: AppAttemptId,
+        writer: Writer,
         entry: &str,
         args: &Args,
         runner: Arc<dyn JobRunner>,
@@ -118,7 +119,7 @@ impl Plugin {
                 )
             })?;
         let arguments = codec::encode(args)?;
-        let call = Call::new(Side::Driver { app, plugin: self.hash, runner });
+        let call = Call::new(Side::Driver { writer, plugin: self.hash, runner });
         // SAFETY: as in `run_task`; the arguments live until the plugin has returned.
         let status = unsafe { shim(&raw const TABLE, context(&call), Bytes::of(&arguments)) };
         Ok(call.end(status == STATUS_OK)?.1.unwrap_or_default())

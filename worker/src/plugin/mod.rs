@@ -11,3 +11,4 @@ mod output;
 mod tests;
 
 pub use loader::Plugin;
+pub use output::Writer;

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::Plugin;
+use super::Writer;
 use firesteel::testing::LocalRunner;
 use firesteel_common::id::{AppAttemptId, AppId, PluginHash};
 use firesteel_common::plugin::{ArgType, Args};
@@ -39,7 +40,8 @@ fn run(entry: &str, args: &[(&str, &str)]) -> Result<Payload, Error> {
     let engine = plugin.clone();
     let runner = LocalRunner::with_engine(2, Box::new(move |io| engine.run_task(io)));
     let args: Args = args.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let answer = plugin.run_entry(APP, entry, &args, runner.clone());
+    let writer = Writer { app: APP, mark: String::new() };
+    let answer = plugin.run_entry(writer, entry, &args, runner.clone());
     assert_eq!(runner.kept(), (0, 0), "outputs and blocks are released");
     answer
 }

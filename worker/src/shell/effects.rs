@@ -308,6 +308,7 @@ impl Hands {
             trust: self.address.transport().trust(),
             app,
             key_hex: self.key.for_app(app).to_hex(),
+            output_mark: self.key.output_mark(app.app, launch.submitted_ms),
             plugin,
             program: launch.program,
             sql: self.sql.clone(),

@@ -40,6 +40,7 @@ pub fn start(
         trust: Trust { authority: place.authority.clone(), insecure: place.insecure },
         app: AppAttemptId { app, attempt: place.attempt },
         key_hex: place.key.clone(),
+        output_mark: String::new(),
         plugin: plugin.map(|plugin| (plugin.hash, plugin.path.display().to_string())),
         program: program(request),
         sql,

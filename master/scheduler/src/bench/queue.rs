@@ -55,7 +55,8 @@ pub fn run_queue(apps: u32, clock: &mut dyn FnMut() -> f64) -> Result<QueueResul
     for number in 1..=u64::from(apps) {
         let program = DriverProgram::Sql { text: "select 1".to_owned(), tables: BTreeMap::new() };
         let (app, program, options) = (AppId(number), Some(program), Arc::default());
-        running.extend(step(Event::SubmitApp(AppSubmission { app, attempt: 1, program, options })));
+        let submission = AppSubmission { app, attempt: 1, submitted_ms: 0, program, options };
+        running.extend(step(Event::SubmitApp(submission)));
     }
     let mut ended = 0;
     while let Some((worker, app)) = running.pop_front() {

@@ -70,6 +70,7 @@ fn waiting(number: u64, pool: &str) -> AppSubmission {
     AppSubmission {
         app: AppId(number),
         attempt: 1,
+        submitted_ms: 0,
         program: Some(program),
         options: Arc::new(AppOptions::from_conf(&conf).unwrap()),
     }

@@ -362,8 +362,8 @@ impl Script {
             worker.link = None;
         }
         let program = (!words.has("client")).then(program);
-        let submission =
-            AppSubmission { app: self.app.app, attempt: self.app.attempt, program, options: Arc::default() };
+        let AppAttemptId { app, attempt } = self.app;
+        let submission = AppSubmission { app, attempt, submitted_ms: 0, program, options: Arc::default() };
         self.step(Event::Recovered(vec![submission]));
     }
 
@@ -374,7 +374,13 @@ impl Script {
                 self.app = AppAttemptId { app, attempt: 1 };
                 let program = (command == "submit").then(program);
                 let options = words.options();
-                self.step(Event::SubmitApp(AppSubmission { app, attempt: 1, program, options }));
+                self.step(Event::SubmitApp(AppSubmission {
+                    app,
+                    attempt: 1,
+                    submitted_ms: 0,
+                    program,
+                    options,
+                }));
             }
             "as" => self.app = AppAttemptId { app: AppId(words.0[0].parse().unwrap()), attempt: 1 },
             "attach" => {

@@ -12,6 +12,7 @@ use firesteel_common::error::{Error, Result};
 use firesteel_common::http::SubmitRequest;
 use firesteel_tests::cluster::{Cluster, artifact};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Files of the text, each of them a map partition.
 const FILES: u64 = 12;
@@ -60,7 +61,7 @@ pub struct Job {
     request: SubmitRequest,
     expected: Expected,
     outputs: PathBuf,
-    submitted: std::cell::Cell<u64>,
+    submitted: AtomicU64,
 }
 
 /// One submission of a job.
@@ -103,9 +104,9 @@ impl Job {
 
     /// A submission.
     pub fn run(&self) -> Run {
-        self.submitted.set(self.submitted.get() + 1);
+        let number = self.submitted.fetch_add(1, Ordering::Relaxed) + 1;
         let mut request = self.request.clone();
-        let output = (self.kind == Kind::Sort).then(|| self.outputs.join(self.submitted.get().to_string()));
+        let output = (self.kind == Kind::Sort).then(|| self.outputs.join(number.to_string()));
         if let Some(output) = &output {
             request.args.insert("output".into(), output.display().to_string());
         }

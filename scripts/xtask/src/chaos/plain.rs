@@ -99,7 +99,11 @@ pub fn lines_differ(expected: &[String], answer: &Value, output: Option<&Path>) 
     if answer["lines"].as_u64() != Some(expected.len() as u64) {
         return Some(format!("{} lines, not {}", answer["lines"], expected.len()));
     }
-    let mut parts: Vec<_> = std::fs::read_dir(output?).ok()?.flatten().map(|entry| entry.path()).collect();
+    let output = output?;
+    let Ok(entries) = std::fs::read_dir(output) else {
+        return Some(format!("{} was not written", output.display()));
+    };
+    let mut parts: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     parts.sort();
     if let Some(left) = parts.iter().find(|path| path.ends_with("_temporary")) {
         return Some(format!("{} is left", left.display()));

@@ -18,6 +18,8 @@ const WORKERS: usize = 3;
 const FAULTS: (u64, u64) = (2, 4);
 /// How often a driver may be lost: fewer than it may be started again.
 const DRIVERS_MAX: u32 = 3;
+/// How often a schedule is tried whose job ended before anything happened to it, each time sooner.
+const TRIES: u32 = 4;
 
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +66,10 @@ pub fn run(schedules: u64, seed: u64, figures: &mut Figures) -> Result<()> {
     for number in 0..schedules {
         let seed = seed + number;
         let begin = Instant::now();
-        match schedule(seed) {
+        // One in which nothing went wrong shows nothing.
+        let mut tries = (1..=TRIES).map(|hurry| schedule(seed, hurry));
+        let told = tries.find(|told| !matches!(told, Ok((.., finding)) if finding.fired == 0));
+        match told.unwrap_or_else(|| Err(failed("no fault fired"))) {
             Ok((kind, names, finding)) => {
                 faults += finding.fired;
                 println!(
@@ -92,7 +97,7 @@ pub fn run(schedules: u64, seed: u64, figures: &mut Figures) -> Result<()> {
     if wrong.is_empty() { Ok(()) } else { Err(failed(format!("the schedules {wrong:?} came out wrong"))) }
 }
 
-fn schedule(seed: u64) -> Result<(Kind, Vec<String>, Finding)> {
+fn schedule(seed: u64, hurry: u32) -> Result<(Kind, Vec<String>, Finding)> {
     let mut draw = Draw::new(seed);
     let kind = draw.one_of(&Kind::ALL).unwrap_or(Kind::Wordcount);
     let setup = Setup { cores: 1, ..Lab::setup(WORKERS as u32) }
@@ -113,7 +118,7 @@ fn schedule(seed: u64) -> Result<(Kind, Vec<String>, Finding)> {
     let begin = Instant::now();
     let count = FAULTS.0 + draw.below(FAULTS.1 - FAULTS.0 + 1);
     let mut moments: Vec<Duration> =
-        (0..count).map(|_| usual.mul_f64(0.05 + draw.below(1000) as f64 / 1100.0)).collect();
+        (0..count).map(|_| usual.mul_f64(0.05 + draw.below(1000) as f64 / 1100.0) / hurry).collect();
     moments.sort();
     let done = moments.into_iter().try_for_each(|moment| {
         std::thread::sleep(moment.saturating_sub(begin.elapsed()));
@@ -127,9 +132,6 @@ fn schedule(seed: u64) -> Result<(Kind, Vec<String>, Finding)> {
     let finding = verdict?.fired(party.fired);
     let Party { lab, alive, names, .. } = party;
     lab.close(alive.len())?;
-    if finding.fired == 0 {
-        return Err(failed("no fault fired"));
-    }
     Ok((kind, names, finding))
 }
 

@@ -39,32 +39,32 @@ pub fn run(minutes: u64, seed: u64, figures: &mut Figures) -> Result<()> {
     let mut draw = Draw::new(seed);
     let setup = Lab::setup(WORKERS as u32).set("scheduler.task_failures_max", 8);
     let lab = Lab::open(&setup)?;
-    // Not the sort: a driver that dies after its output was committed and before its outcome is durable
-    // leaves the output behind, and the next attempt at it is refused, as one that would overwrite must be.
-    let kinds = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Sort);
-    let jobs: Result<Vec<Job>> = kinds.map(|kind| lab.job(kind, 150, &mut draw)).collect();
+    let jobs: Result<Vec<Job>> = Kind::ALL.into_iter().map(|kind| lab.job(kind, 150, &mut draw)).collect();
     let jobs = jobs?;
     let pids = lab.cluster.pids();
     let (stop, kills) = (AtomicBool::new(false), AtomicU64::new(0));
     let looks: Mutex<[Vec<Look>; 2]> = Mutex::default();
     let lab = Mutex::new(lab);
     let begin = Instant::now();
-    let end = Duration::from_secs(minutes * 60);
+    let end = begin + Duration::from_secs(minutes * 60);
     let ran = std::thread::scope(|scope| {
         scope.spawn(|| watch(&pids, begin, &stop, &looks));
-        let killer = scope.spawn(|| kill_all_the_time(&lab, seed, &stop, &kills));
-        let ran = work(&lab, &jobs, begin, end, &mut draw);
+        let worker = scope.spawn(|| {
+            let ran = work(&lab, &jobs, (end, &stop), &mut draw);
+            stop.store(true, Ordering::Relaxed);
+            ran
+        });
+        // On this thread: a process dies with the thread that has started it.
+        let killed = kill_all_the_time(&lab, seed, &stop, &kills);
         stop.store(true, Ordering::Relaxed);
-        let killed = killer.join().unwrap_or_else(|_| Err(failed("the killer panicked")));
+        let ran = worker.join().unwrap_or_else(|_| Err(failed("the thread that submits panicked")));
         ran.and_then(|ran| killed.map(|()| ran))
     });
     let kills = kills.load(Ordering::Relaxed);
     let looks = looks.into_inner().unwrap_or_else(PoisonError::into_inner);
     let lab = lab.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let ran = ran.map_err(|error| error.with_detail(lab.cluster.tails()))?;
-    lab.close(WORKERS)?;
     let mut grew = Vec::new();
-    let mut told = format!("{minutes} min, {ran} jobs right, {kills} kills");
+    let mut told = String::new();
     for (name, looks) in ["master", "worker-1"].iter().zip(&looks) {
         let Growth { slope, descriptors, last } = growth(looks);
         println!(
@@ -82,15 +82,17 @@ pub fn run(minutes: u64, seed: u64, figures: &mut Figures) -> Result<()> {
             grew.push(format!("{name} grows by {slope:.0} KiB a minute and {descriptors:.1} descriptors"));
         }
     }
+    let ran = ran.map_err(|error| error.with_detail(lab.cluster.tails()))?;
+    lab.close(WORKERS)?;
     println!("soak minutes={minutes} jobs={ran} kills={kills} wrong=0");
-    figures.soak(&told);
+    figures.soak(&format!("{minutes} min, {ran} jobs right, {kills} kills{told}"));
     if grew.is_empty() { Ok(()) } else { Err(failed(grew.join("; "))) }
 }
 
 /// One job after the other until the time is over; how many there were.
-fn work(lab: &Mutex<Lab>, jobs: &[Job], begin: Instant, end: Duration, draw: &mut Draw) -> Result<u64> {
+fn work(lab: &Mutex<Lab>, jobs: &[Job], end: (Instant, &AtomicBool), draw: &mut Draw) -> Result<u64> {
     let mut ran = 0;
-    while begin.elapsed() < end {
+    while Instant::now() < end.0 && !end.1.load(Ordering::Relaxed) {
         let Some(job) = jobs.get(draw.below(jobs.len() as u64) as usize) else { break };
         let mut run = job.run();
         run.request.conf.insert("spark.driver.supervise".into(), "true".into());

@@ -78,7 +78,12 @@ fn drivers_wait_for_their_plugin_and_are_reported() {
     let mut story = Story::registered();
     let program = DriverProgram::Plugin { plugin: PLUGIN, entry: "main".into(), args: BTreeMap::new() };
     let start = || {
-        ToWorker::StartDriver(DriverLaunch { app: APP, program: program.clone(), limits: Limits::default() })
+        ToWorker::StartDriver(DriverLaunch {
+            app: APP,
+            submitted_ms: 0,
+            program: program.clone(),
+            limits: Limits::default(),
+        })
     };
     assert_eq!(story.hears(start()), "fetch plugin");
     assert_eq!(story.hears(start()), "", "one driver of an attempt");
