@@ -105,8 +105,8 @@ impl Key {
     }
 
     /// The mark that an application leaves in the outputs that it commits, derived from this key (the cluster
-    /// secret): 64 hexadecimal digits by which another driver attempt of it, and nobody else, knows them for its
-    /// own.
+    /// secret): 64 hexadecimal digits by which another driver attempt of it, and nobody else, knows them for
+    /// its own.
     pub fn output_mark(&self, app: AppId, submitted_ms: u64) -> String {
         Key(self.proof(&output_mark_text(app, submitted_ms))).to_hex()
     }

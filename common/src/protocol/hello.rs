@@ -101,9 +101,9 @@ pub fn app_key_text(app: AppAttemptId) -> Vec<u8> {
     format!("firesteel application key {app}").into_bytes()
 }
 
-/// What the mark of an application in its committed outputs is derived from: HMAC-SHA256 of this text under the
-/// cluster secret. Its time of submission tells it from one of a cluster that had the same secret and whose
-/// journal is gone.
+/// What the mark of an application in its committed outputs is derived from: HMAC-SHA256 of this text under
+/// the cluster secret. Its time of submission tells it from one of a cluster that had the same secret and
+/// whose journal is gone.
 pub fn output_mark_text(app: AppId, submitted_ms: u64) -> Vec<u8> {
     format!("firesteel output of {app} submitted at {submitted_ms}").into_bytes()
 }

@@ -135,8 +135,8 @@ impl Writer {
             fs::remove_file(&path).map_err(|cause| not_writable(&path, &cause))?;
         }
         self.complete(&success, &names).map_err(|cause| not_writable(&success, &cause))?;
-        // The output is complete. A task that lost may still begin a file, which must not fail the job: nobody
-        // looks below `_temporary`.
+        // The output is complete. A task that lost may still begin a file, which must not fail the job:
+        // nobody looks below `_temporary`.
         let _ = (0..REMOVALS_MAX).find(|_| remove(&from).is_ok());
         let _ = fs::remove_dir(dir.join(TEMPORARY));
         Ok(())
