@@ -98,6 +98,53 @@ fn an_acknowledged_submission_survives_the_master() {
 }
 
 #[test]
+fn an_attempt_that_hangs_is_overtaken_and_its_output_is_committed_once() {
+    let _machine = machine();
+    let (cluster, faults, mut request) = counting();
+    let output = cluster.scratch().join("counts");
+    request.args.insert("output".into(), output.display().to_string());
+    let conf = [
+        ("spark.speculation", "true"),
+        ("spark.speculation.quantile", "0.5"),
+        ("spark.speculation.multiplier", "1.5"),
+    ];
+    request.conf = conf.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    // One that never ends at the begin of the job, and one near its end.
+    for nth in [2, 8] {
+        let point = "executor.task_start";
+        let hang = Token::plant(faults.path(), point, nth, Some(WorkerId(1)), "hang").unwrap();
+        let (app, found) = cluster.run(&request).unwrap();
+        assert!(hang.fired(), "the fault did not happen");
+        let log = cluster.events(app).unwrap();
+        let overtaking = log.iter().find_map(|line| match line.event {
+            AppEvent::TaskStarted { task, worker, cause: StartCause::Speculation, .. } => {
+                Some((task, worker))
+            }
+            _ => None,
+        });
+        let (task, worker) = overtaking.unwrap();
+        assert_eq!((worker, task.attempt), (WorkerId(2), 1), "another worker");
+        let names = std::fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        assert!(
+            names[0] == "_SUCCESS" && names[1..].iter().all(|name| name.starts_with("part-")),
+            "{names:?}"
+        );
+        let text = names[1..].iter().map(|name| std::fs::read_to_string(output.join(name)).unwrap());
+        let mut lines: Vec<String> = text.collect::<String>().lines().map(str::to_owned).collect();
+        let all = lines.len();
+        lines.sort();
+        lines.dedup();
+        assert_eq!(lines.len(), all, "a word is there twice");
+        let counted: serde_json::Value = serde_json::from_slice(&found).unwrap();
+        assert_eq!(counted["distinct"].as_u64(), Some(all as u64));
+        std::fs::remove_dir_all(&output).unwrap();
+    }
+    stop(cluster);
+}
+
+#[test]
 fn a_worker_that_leaves_costs_nothing() {
     let _machine = machine();
     let (cluster, faults, request) = counting();
