@@ -317,6 +317,18 @@ impl MapStatus {
     }
 }
 
+/// A piece of something on disk: packed by itself, so that it can be read by itself. A list of them, in their
+/// order, is the index of a file; each one begins where its predecessor ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frame {
+    /// Where its bytes end in what was written, before packing.
+    pub plain_end: u64,
+    /// Where it ends in the file. A frame that takes as many bytes there as before packing is not packed.
+    pub stored_end: u64,
+    /// XXH3 of its bytes in the file.
+    pub checksum: u64,
+}
+
 /// Saturates: the numbers come from a process that runs user code.
 fn sum_bytes(stats: &[SegmentStat]) -> u64 {
     stats.iter().fold(0, |sum: u64, stat| sum.saturating_add(stat.bytes))

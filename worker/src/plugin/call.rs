@@ -8,6 +8,7 @@ use firesteel_common::job::{JobEvent, JobRunner};
 use firesteel_common::protocol::codec;
 use firesteel_common::task::{MapOutputWriter, Segment, SegmentStream, TaskIo};
 use firesteel_common::{Error, ErrorCode, Payload, Result};
+use firesteel_store::FrameFile;
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -46,6 +47,8 @@ struct State {
     files: BTreeMap<u64, Arc<InputFile>>,
     outputs: BTreeMap<u64, TaskOutput>,
     streams: BTreeMap<u64, Box<dyn SegmentStream>>,
+    /// Runs on disk.
+    runs: BTreeMap<u64, FrameFile>,
     writer: Option<Box<dyn MapOutputWriter>>,
     written: Option<MapStatus>,
     result: Option<Payload>,
@@ -298,6 +301,39 @@ impl Call {
         bytes: &[u8],
     ) -> Result<bool> {
         self.io()?.store(self.cached_block(dataset, partition)?, level, tag, records, bytes)
+    }
+
+    /// See `HostTable::spill_create`. The run is in the executor's own directory, which its sandbox lets it
+    /// write, and goes with this call at the latest.
+    pub(super) fn spill_create(&self) -> Result<u64> {
+        self.io()?;
+        let run = FrameFile::create(&std::env::temp_dir())?;
+        Ok(self.keep(run, |state| &mut state.runs))
+    }
+
+    /// See `HostTable::spill_write`: one frame.
+    pub(super) fn spill_write(&self, run: u64, bytes: &[u8]) -> Result<()> {
+        let io = self.io()?;
+        self.state.lock().runs.get_mut(&run).ok_or_else(|| unknown("a run"))?.append(bytes)?;
+        io.add_metrics(&|metrics| metrics.spilled_bytes += bytes.len() as u64);
+        Ok(())
+    }
+
+    /// See `HostTable::spill_read`: at most the rest of the frame in which `from` lies.
+    pub(super) fn spill_read(&self, run: u64, from: u64, max: u64) -> Result<Owner> {
+        let state = self.state.lock();
+        let read = state.runs.get(&run).ok_or_else(|| unknown("a run"))?.read(from, max);
+        let read = read.map_err(|mut error| {
+            error.message = format!("run {run}, byte {from}: {}", error.message);
+            error
+        });
+        Ok(Arc::new(read?))
+    }
+
+    /// See `HostTable::spill_drop`.
+    pub(super) fn spill_drop(&self, run: u64) {
+        let ended = self.state.lock().runs.remove(&run);
+        drop(ended);
     }
 
     /// See `HostTable::submit`.

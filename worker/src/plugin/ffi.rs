@@ -164,6 +164,11 @@ functions! {
     fn map_append(call, tag: u64, records: u64, payload: Bytes) {
         call.map_append(tag, records, slice(payload)).map(|()| true)
     }
+    fn spill_create(call, out: *mut u64) { put(out, call.spill_create()?); Ok(true) }
+    fn spill_write(call, run: u64, bytes: Bytes) { call.spill_write(run, slice(bytes)).map(|()| true) }
+    fn spill_read(call, run: u64, from: u64, max: u64, out: *mut Lease) {
+        lend(call, call.spill_read(run, from, max)?, out)
+    }
     fn map_finish(call, statistics: Bytes) { call.map_finish(slice(statistics)).map(|()| true) }
     fn cached(call, dataset: u32, partition: u32, out: *mut SegmentView) {
         lend_segment(call.cached(dataset, partition)?, out)
@@ -221,6 +226,7 @@ quiet_functions! {
         Ok(())
     }
     fn close_file(call, file: u64) { call.close_file(file); Ok(()) }
+    fn spill_drop(call, run: u64) { call.spill_drop(run); Ok(()) }
     fn input_close(call, input: u64) { call.input_close(input); Ok(()) }
     fn release_memory(call, bytes: u64) { call.io()?.release_memory(bytes); Ok(()) }
     fn add_metric(call, metric: u32, value: u64) {
@@ -273,20 +279,6 @@ unsafe extern "C" fn slots(ctx: Ctx) -> u32 {
     let call = unsafe { call(ctx) };
     catch_unwind(AssertUnwindSafe(|| call.driver().map_or(1, |driver| driver.2.slots()))).unwrap_or(1)
 }
-
-unsafe extern "C" fn spill_create(_ctx: Ctx, _out: *mut u64) -> i32 {
-    unsupported("spilling")
-}
-
-unsafe extern "C" fn spill_write(_ctx: Ctx, _run: u64, _bytes: Bytes) -> i32 {
-    unsupported("spilling")
-}
-
-unsafe extern "C" fn spill_read(_ctx: Ctx, _run: u64, _from: u64, _max: u64, _out: *mut Lease) -> i32 {
-    unsupported("spilling")
-}
-
-unsafe extern "C" fn spill_drop(_ctx: Ctx, _run: u64) {}
 
 unsafe extern "C" fn broadcast_get(_ctx: Ctx, _id: u32, _out: *mut Lease) -> i32 {
     unsupported("broadcast variables")

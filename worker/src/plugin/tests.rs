@@ -5,9 +5,11 @@
 
 use super::Plugin;
 use super::Writer;
+use super::call::{Call, Side};
 use firesteel::testing::LocalRunner;
 use firesteel_common::id::{AppAttemptId, AppId, PluginHash};
 use firesteel_common::plugin::{ArgType, Args};
+use firesteel_common::task::{TaskIo, TaskMetrics};
 use firesteel_common::{Error, ErrorCode, Payload};
 use sha2::{Digest, Sha256};
 use std::io::Write;
@@ -36,9 +38,22 @@ fn plugin() -> Arc<Plugin> {
 }
 
 fn run(entry: &str, args: &[(&str, &str)]) -> Result<Payload, Error> {
+    run_beside(entry, args, |_| {})
+}
+
+/// Runs an entry point, and something else before each of its tasks.
+fn run_beside(
+    entry: &str,
+    args: &[(&str, &str)],
+    beside: impl Fn(&Arc<dyn TaskIo>) + Send + Sync + 'static,
+) -> Result<Payload, Error> {
     let plugin = plugin();
     let engine = plugin.clone();
-    let runner = LocalRunner::with_engine(2, Box::new(move |io| engine.run_task(io)));
+    let engine = Box::new(move |io| {
+        beside(&io);
+        engine.run_task(io)
+    });
+    let runner = LocalRunner::with_engine(2, engine);
     let args: Args = args.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let writer = Writer { app: APP, mark: String::new() };
     let answer = plugin.run_entry(writer, entry, &args, runner.clone());
@@ -110,4 +125,34 @@ fn failures_of_jobs_are_errors_with_their_place() {
     assert_eq!(run("failes", &[]).unwrap_err().code, ErrorCode::EntryNotFound);
     let missing = run("wordcount", &[("input", "/nothing/here")]).unwrap_err();
     assert_eq!(missing.code, ErrorCode::InputNotReadable);
+}
+
+#[test]
+fn a_run_is_read_back_frame_by_frame_and_ends_with_its_call() {
+    let spills = |io: &Arc<dyn TaskIo>| {
+        let spilled = || {
+            let seen = std::sync::Mutex::new(0);
+            io.add_metrics(&|metrics: &mut TaskMetrics| *seen.lock().unwrap() = metrics.spilled_bytes);
+            let seen = *seen.lock().unwrap();
+            seen
+        };
+        let before = spilled();
+        let call = Call::new(Side::Task(io.clone()));
+        let (one, other) = (call.spill_create().unwrap(), call.spill_create().unwrap());
+        call.spill_write(one, &[7; 100_000]).unwrap();
+        call.spill_write(other, b"other").unwrap();
+        call.spill_write(one, b"the second frame").unwrap();
+        let read = |run, from, max| call.spill_read(run, from, max).map(|read| (*read).as_ref().to_vec());
+        assert_eq!(read(one, 0, u64::MAX).unwrap(), [7; 100_000]);
+        assert_eq!(read(one, 99_990, 100).unwrap(), [7; 10], "the rest of its frame only");
+        assert_eq!(read(one, 100_004, 6).unwrap(), b"second");
+        assert_eq!(read(one, 100_016, 6).unwrap(), b"");
+        assert_eq!(read(other, 0, 100).unwrap(), b"other");
+        call.spill_drop(other);
+        assert_eq!(read(other, 0, 100).unwrap_err().code, ErrorCode::Internal);
+        assert_eq!(call.spill_write(other, b"x").unwrap_err().code, ErrorCode::Internal);
+        assert_eq!(spilled() - before, 100_021, "bytes before packing");
+        call.end(true).unwrap();
+    };
+    assert_eq!(&*run_beside("empty_tasks", &[("count", "4")], spills).unwrap(), b"0");
 }

@@ -1,6 +1,7 @@
 //! Sealed means sealed; the store does what a map would do.
 
 mod budget;
+mod frames;
 
 use crate::{BlockStore, compress, create_memfd, decompress, map_sealed, seal};
 use firesteel_common::block::{
