@@ -205,11 +205,13 @@ pub struct HostTable {
     pub acquire_memory: unsafe extern "C" fn(Ctx, u64) -> u64,
     /// Returns execution memory.
     pub release_memory: unsafe extern "C" fn(Ctx, u64),
-    /// Begins a run on disk.
+    /// Begins a run on disk: bytes of this task alone.
     pub spill_create: unsafe extern "C" fn(Ctx, *mut u64) -> i32,
-    /// Appends to it.
+    /// Appends to it: what is written at once is one frame, checked and perhaps packed. The host counts the
+    /// bytes as spilled.
     pub spill_write: unsafe extern "C" fn(Ctx, u64, Bytes) -> i32,
-    /// Bytes of it, from an offset on, at most so many.
+    /// Bytes of it, from an offset (of what was written) on, at most so many and at most to the end of the
+    /// frame that holds the offset.
     pub spill_read: unsafe extern "C" fn(Ctx, u64, u64, u64, *mut Lease) -> i32,
     /// Ends it.
     pub spill_drop: unsafe extern "C" fn(Ctx, u64),

@@ -1,5 +1,5 @@
-//! What a plugin asks of its host beside the task and the jobs: files to read, files to write, SQL, log
-//! lines.
+//! What a plugin asks of its host beside the task and the jobs: files to read, files to write, runs on disk,
+//! SQL, log lines.
 
 use crate::arena::Owner;
 use firesteel_common::{Payload, Result};
@@ -49,6 +49,12 @@ pub trait Host: Send + Sync {
     /// `OUTPUT_NOT_WRITABLE`.
     fn commit_output(&self, dir: &str, winners: &[(String, u32)]) -> Result<()>;
 
+    /// Begins a run: bytes on the disk of this task alone, without a name.
+    ///
+    /// # Errors
+    /// `DISK_FULL`, `IO`; `UNSUPPORTED` for a driver.
+    fn create_spill(&self) -> Result<Box<dyn SpillFile>>;
+
     /// Runs a SQL text; its rows as an Arrow IPC stream.
     ///
     /// # Errors
@@ -81,4 +87,21 @@ pub trait OutputFile: Send {
     /// # Errors
     /// `OUTPUT_NOT_WRITABLE`, `DISK_FULL`.
     fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// A run: what a task writes to disk for itself when its memory is used up. Dropping it frees it.
+pub trait SpillFile: Send {
+    /// Appends to it. What is written at once is packed and checked as one frame, which is unpacked once by a
+    /// reader that goes on from frame to frame.
+    ///
+    /// # Errors
+    /// `DISK_FULL`, `IO`.
+    fn write(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Bytes from an offset (of what was written) on, at most `max` and at most to the end of the frame that
+    /// holds `from`; none at the end of the run.
+    ///
+    /// # Errors
+    /// `BLOCK_CORRUPT` if they are not what was written, `IO`.
+    fn read(&self, from: u64, max: u64) -> Result<Owner>;
 }

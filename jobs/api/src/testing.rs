@@ -2,8 +2,12 @@
 //! plain files and directories. It repeats nothing, unless it is made to run each task twice at once.
 
 mod files;
+mod memory;
+
+pub use self::memory::MemoryUse;
 
 use self::files::LocalHost;
+use self::memory::Memory;
 use crate::context::Context;
 use crate::driver::Driver;
 use crate::task::run_task;
@@ -49,6 +53,7 @@ pub struct LocalRunner {
     /// `None`: the operators of this object run.
     engine: Option<Engine>,
     rivals: bool,
+    memory: Arc<Memory>,
     state: Arc<Mutex<State>>,
 }
 
@@ -70,18 +75,28 @@ const APP: AppAttemptId = AppAttemptId { app: AppId(1), attempt: 1 };
 impl LocalRunner {
     /// A runtime that says it has so many slots.
     pub fn new(slots: u32) -> Arc<Self> {
-        Arc::new(Self { slots, engine: None, rivals: false, state: Arc::default() })
+        Arc::new(Self::with(slots))
+    }
+
+    fn with(slots: u32) -> Self {
+        let memory = Memory::new(u64::MAX);
+        Self { slots, engine: None, rivals: false, memory, state: Arc::default() }
+    }
+
+    /// A runtime whose tasks, one at a time, are granted at most so many bytes of memory.
+    pub fn with_memory(slots: u32, bytes: u64) -> Arc<Self> {
+        Arc::new(Self { memory: Memory::new(bytes), ..Self::with(slots) })
     }
 
     /// A runtime whose tasks are run by something else.
     pub fn with_engine(slots: u32, engine: Engine) -> Arc<Self> {
-        Arc::new(Self { slots, engine: Some(engine), rivals: false, state: Arc::default() })
+        Arc::new(Self { engine: Some(engine), ..Self::with(slots) })
     }
 
     /// A runtime that runs two attempts at each task at the same time, as a cluster does for a straggler.
     /// Both run to their end; the first wins in partitions of even number, the second in the others.
     pub fn with_rivals(slots: u32) -> Arc<Self> {
-        Arc::new(Self { slots, engine: None, rivals: true, state: Arc::default() })
+        Arc::new(Self { rivals: true, ..Self::with(slots) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -95,7 +110,14 @@ impl LocalRunner {
 
     /// What all tasks have cost.
     pub fn metrics(&self) -> TaskMetrics {
-        self.state().metrics
+        let mut metrics = self.state().metrics;
+        metrics.spilled_bytes += self.memory.in_use().spilled;
+        metrics
+    }
+
+    /// What memory tasks have been granted, and what they have spilled.
+    pub fn memory(&self) -> MemoryUse {
+        self.memory.in_use()
     }
 
     /// What is kept: stages with outputs, and cached blocks. Both are empty when no handle is left.
@@ -212,7 +234,7 @@ impl LocalRunner {
         description: TaskDescription,
         parents: Vec<StageId>,
     ) -> (Result<TaskOutcome>, Vec<Option<Segment>>, Vec<AccumulatorUpdate>) {
-        let host = LocalHost::of_task(description.task.attempt);
+        let host = LocalHost::of_task(description.task.attempt, self.memory.clone());
         let written = Arc::default();
         let accumulated = Arc::default();
         let io = LocalTask {
@@ -221,6 +243,7 @@ impl LocalRunner {
             parents,
             written: Arc::clone(&written),
             accumulated: Arc::clone(&accumulated),
+            memory: self.memory.clone(),
         };
         self.state().tasks += 1;
         let outcome = match &self.engine {
@@ -341,6 +364,7 @@ struct LocalTask {
     parents: Vec<StageId>,
     written: Arc<Mutex<Vec<Option<Segment>>>>,
     accumulated: Arc<Mutex<Vec<AccumulatorUpdate>>>,
+    memory: Arc<Memory>,
 }
 
 fn segment(map: u32, reducer: u32, type_tag: u64, records: u64, payload: &[u8]) -> Segment {
@@ -404,10 +428,12 @@ impl TaskIo for LocalTask {
     }
 
     fn acquire_memory(&self, bytes: u64) -> u64 {
-        bytes
+        self.memory.acquire(bytes)
     }
 
-    fn release_memory(&self, _bytes: u64) {}
+    fn release_memory(&self, bytes: u64) {
+        self.memory.release(bytes);
+    }
 
     fn cancelled(&self) -> bool {
         false

@@ -3,7 +3,7 @@
 use super::table::Guest;
 use crate::abi::Metric;
 use crate::arena::Owner;
-use crate::files::{FileInfo, Host, OpenFile, OutputFile};
+use crate::files::{FileInfo, Host, OpenFile, OutputFile, SpillFile};
 use firesteel_common::block::{BlockId, BlockKind, Encoding, MapStatus, SegmentHeader, StorageLevel};
 use firesteel_common::graph::StageSpec;
 use firesteel_common::id::{AppAttemptId, AppId, DatasetId, JobId, StageId, TaskId};
@@ -33,6 +33,10 @@ impl Host for Guest {
 
     fn commit_output(&self, dir: &str, winners: &[(String, u32)]) -> Result<()> {
         self.output_commit(dir, &codec::encode(&winners)?)
+    }
+
+    fn create_spill(&self) -> Result<Box<dyn SpillFile>> {
+        Ok(Box::new(GuestSpill { host: *self, run: self.spill_create()? }))
     }
 
     fn query(&self, text: &str) -> Result<Payload> {
@@ -73,6 +77,27 @@ impl OutputFile for GuestOutput {
 
     fn finish(self: Box<Self>) -> Result<()> {
         self.host.output_close(self.file)
+    }
+}
+
+struct GuestSpill {
+    host: Guest,
+    run: u64,
+}
+
+impl SpillFile for GuestSpill {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.host.spill_write(self.run, bytes)
+    }
+
+    fn read(&self, from: u64, max: u64) -> Result<Owner> {
+        self.host.spill_read(self.run, from, max)
+    }
+}
+
+impl Drop for GuestSpill {
+    fn drop(&mut self) {
+        self.host.spill_drop(self.run);
     }
 }
 

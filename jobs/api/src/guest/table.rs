@@ -267,6 +267,27 @@ impl Guest {
         unsafe { (self.table.release_memory)(self.ctx, bytes) }
     }
 
+    /// See [`HostTable::spill_create`].
+    pub fn spill_create(&self) -> Result<u64> {
+        Ok(call_into!(self, spill_create, 0).unwrap_or(0))
+    }
+
+    /// See [`HostTable::spill_write`].
+    pub fn spill_write(&self, run: u64, bytes: &[u8]) -> Result<()> {
+        call!(self, spill_write, run, Bytes::of(bytes)).map(drop)
+    }
+
+    /// See [`HostTable::spill_read`].
+    pub fn spill_read(&self, run: u64, from: u64, max: u64) -> Result<Owner> {
+        Ok(self.leased(call_into!(self, spill_read, Lease::NONE, run, from, max)))
+    }
+
+    /// See [`HostTable::spill_drop`].
+    pub fn spill_drop(&self, run: u64) {
+        // SAFETY: no pointers but the context.
+        unsafe { (self.table.spill_drop)(self.ctx, run) }
+    }
+
     /// See [`HostTable::add_metric`].
     pub fn add_metric(&self, metric: Metric, value: u64) {
         // SAFETY: no pointers but the context.

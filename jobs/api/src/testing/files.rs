@@ -1,7 +1,8 @@
 //! The files of this machine, for the runtime in this process.
 
 use crate::arena::Owner;
-use crate::files::{FileInfo, Host, OpenFile, OutputFile};
+use crate::files::{FileInfo, Host, OpenFile, OutputFile, SpillFile};
+use crate::testing::memory::{LocalSpill, Memory};
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -13,15 +14,17 @@ const TEMPORARY: &str = "_temporary";
 /// The host of a driver, or of one attempt at a task.
 pub struct LocalHost {
     attempt: u32,
+    /// Only tasks have memory, and spill.
+    memory: Option<Arc<Memory>>,
 }
 
 impl LocalHost {
     /// That of a driver.
-    pub const DRIVER: Self = Self { attempt: 0 };
+    pub const DRIVER: Self = Self { attempt: 0, memory: None };
 
     /// That of a task.
-    pub fn of_task(attempt: u32) -> Self {
-        Self { attempt }
+    pub fn of_task(attempt: u32, memory: Arc<Memory>) -> Self {
+        Self { attempt, memory: Some(memory) }
     }
 }
 
@@ -77,6 +80,13 @@ impl Host for LocalHost {
         }
         std::fs::remove_dir_all(Path::new(dir).join(TEMPORARY)).map_err(failed)?;
         std::fs::write(Path::new(dir).join("_SUCCESS"), []).map_err(failed)
+    }
+
+    fn create_spill(&self) -> Result<Box<dyn SpillFile>> {
+        let Some(memory) = &self.memory else {
+            return Err(Error::new(ErrorCode::Unsupported, "a driver does not spill"));
+        };
+        Ok(Box::new(LocalSpill::new(memory.clone())))
     }
 
     fn query(&self, _text: &str) -> Result<Payload> {
