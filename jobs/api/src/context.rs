@@ -30,6 +30,10 @@ impl<'s> Context<'s> {
         &self.driver
     }
 
+    pub(crate) fn shared_driver(&self) -> Arc<Driver> {
+        self.driver.clone()
+    }
+
     /// Task slots of the cluster now.
     pub fn slots(&self) -> u32 {
         self.driver.slots()

@@ -1,6 +1,7 @@
 //! The driver's side of jobs: numbers stages, submits what the runtime does not know yet, gathers results.
 
 use crate::accumulator::Registry;
+use crate::broadcast::Out;
 use crate::files::Host;
 use crate::operator::Operator;
 use crate::output::Output;
@@ -22,6 +23,7 @@ pub struct Driver {
     next_job: AtomicU32,
     next_stage: AtomicU32,
     next_dataset: AtomicU32,
+    next_broadcast: AtomicU32,
     group: Mutex<String>,
     accumulators: Registry,
     /// Held while stages are chosen and submitted, so that no two jobs submit one stage.
@@ -33,6 +35,8 @@ pub(crate) struct ResultStage {
     driver: Arc<Driver>,
     id: StageId,
     total: u32,
+    /// The broadcast values that it uses.
+    uses: Vec<Arc<Out>>,
 }
 
 impl Drop for ResultStage {
@@ -51,6 +55,7 @@ impl Driver {
             next_job: AtomicU32::new(0),
             next_stage: AtomicU32::new(0),
             next_dataset: AtomicU32::new(0),
+            next_broadcast: AtomicU32::new(0),
             group: Mutex::new(String::new()),
             accumulators: Registry::default(),
             submitting: Mutex::new(()),
@@ -85,6 +90,11 @@ impl Driver {
     /// A dataset number.
     pub fn new_dataset(&self) -> DatasetId {
         DatasetId(self.next_dataset.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The number of a broadcast value.
+    pub(crate) fn new_broadcast(&self) -> u32 {
+        self.next_broadcast.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The group of jobs from now on.
@@ -166,8 +176,8 @@ impl Driver {
     ) -> Result<(ResultStage, StageSpec)> {
         let id = self.new_stage();
         let program = Program { op: op.clone(), output };
-        let spec = build_stage(self, id, name, StageKind::Result, &program)?;
-        Ok((ResultStage { driver: self.clone(), id, total: spec.tasks.len() as u32 }, spec))
+        let (spec, uses) = build_stage(self, id, name, StageKind::Result, &program)?;
+        Ok((ResultStage { driver: self.clone(), id, total: spec.tasks.len() as u32, uses }, spec))
     }
 
     fn run_part<'s, Op: Operator<'s>>(
@@ -203,10 +213,18 @@ impl Driver {
         let mut parents = Parents::default();
         op.parents(&mut parents);
         let unknown = parents.unknown();
+        let mut uses = stage.uses.clone();
         for shuffle in &unknown {
-            stages.push(shuffle_stage(shuffle)?);
+            stages.push(shuffle_stage(shuffle, &mut uses)?);
         }
         stages.extend(spec);
+        // What brings broadcast values reads nothing, so it may stand before all others.
+        uses.retain(|out| !out.shuffle.is_submitted());
+        uses.sort_by_key(|out| out.shuffle.id);
+        uses.dedup_by_key(|out| out.shuffle.id);
+        let brought: Vec<StageSpec> =
+            uses.iter().map(|out| shuffle_stage(&out.shuffle, &mut Vec::new())).collect::<Result<_>>()?;
+        stages.splice(0..0, brought);
         let targets = vec![Target { stage: stage.id, partitions }];
         self.runner.submit(JobSpec {
             id: job,
@@ -217,6 +235,7 @@ impl Driver {
             group,
         })?;
         unknown.iter().for_each(|shuffle| shuffle.mark_submitted());
+        uses.iter().for_each(|out| out.shuffle.mark_submitted());
         drop(submitting);
         Ok(job)
     }

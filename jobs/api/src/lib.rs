@@ -67,6 +67,7 @@ mod action;
 mod approximate;
 mod arena;
 mod attempt;
+mod broadcast;
 mod by_key;
 mod code;
 mod combine;
@@ -104,6 +105,7 @@ mod tree;
 
 pub use accumulator::{Accumulate, Accumulator, Unique};
 pub use attempt::TaskContext;
+pub use broadcast::Broadcast;
 pub use context::Context;
 pub use firesteel_common::block::StorageLevel;
 pub use firesteel_common::{Error, ErrorCode, Payload, Result};

@@ -1,5 +1,6 @@
 //! From operators to stages: what the driver asks of a chain, and how that becomes a [`StageSpec`].
 
+use crate::broadcast::{self, Out, Used};
 use crate::code::{Code, TaskFn};
 use crate::driver::Driver;
 use crate::operator::Operator;
@@ -14,8 +15,8 @@ use firesteel_common::protocol::codec;
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The most partitions of a dataset. Each costs its driver and the master memory before anything runs.
 pub const PARTITIONS_MAX: u64 = 1 << 20;
@@ -134,6 +135,8 @@ pub struct Shuffle<'s> {
     driver: Arc<Driver>,
     plan: Box<dyn StagePlan<'s> + 's>,
     submitted: AtomicBool,
+    /// The broadcast values that its stage was planned with: it may have to be computed again.
+    uses: Mutex<Vec<Arc<Out>>>,
 }
 
 impl<'s> Shuffle<'s> {
@@ -152,7 +155,13 @@ impl<'s> Shuffle<'s> {
         let plan = Planned { name, op, output };
         let id = driver.new_stage();
         let driver = driver.clone();
-        Arc::new(Self { id, reducers, driver, plan: Box::new(plan), submitted: AtomicBool::new(false) })
+        let (submitted, uses) = (AtomicBool::new(false), Mutex::default());
+        Arc::new(Self { id, reducers, driver, plan: Box::new(plan), submitted, uses })
+    }
+
+    /// Whether the runtime knows the stage.
+    pub fn is_submitted(&self) -> bool {
+        self.submitted.load(Ordering::Acquire)
     }
 
     /// Remembers that the runtime knows the stage.
@@ -211,7 +220,7 @@ impl Drop for Dataset {
 
 /// A stage whose types are forgotten.
 trait StagePlan<'s>: Send + Sync {
-    fn stage(&self, id: StageId, kind: StageKind, driver: &Driver) -> Result<StageSpec>;
+    fn stage(&self, id: StageId, kind: StageKind, driver: &Driver) -> Result<Built>;
     fn parents(&self, parents: &mut Parents<'s>);
 }
 
@@ -219,7 +228,7 @@ trait StagePlan<'s>: Send + Sync {
 struct Gone;
 
 impl<'s> StagePlan<'s> for Gone {
-    fn stage(&self, id: StageId, _kind: StageKind, _driver: &Driver) -> Result<StageSpec> {
+    fn stage(&self, id: StageId, _kind: StageKind, _driver: &Driver) -> Result<Built> {
         Err(Error::new(ErrorCode::Internal, format!("{id} was planned after its last reader was gone")))
     }
 
@@ -233,7 +242,7 @@ struct Planned<Op, Out> {
 }
 
 impl<'s, Op: Operator<'s>, Out: Output<'s, Op::Item>> StagePlan<'s> for Planned<Op, Out> {
-    fn stage(&self, id: StageId, kind: StageKind, driver: &Driver) -> Result<StageSpec> {
+    fn stage(&self, id: StageId, kind: StageKind, driver: &Driver) -> Result<Built> {
         let program = Program { op: self.op.clone(), output: self.output.clone() };
         build_stage(driver, id, self.name, kind, &program)
     }
@@ -263,7 +272,7 @@ impl<'s> Parents<'s> {
         let mut order: BTreeMap<StageId, Arc<Shuffle<'s>>> = BTreeMap::new();
         let mut open = self.shuffles;
         while let Some(shuffle) = open.pop() {
-            if shuffle.submitted.load(Ordering::Acquire) || order.contains_key(&shuffle.id) {
+            if shuffle.is_submitted() || order.contains_key(&shuffle.id) {
                 continue;
             }
             let mut parents = Parents::default();
@@ -276,12 +285,19 @@ impl<'s> Parents<'s> {
     }
 }
 
-/// The stage of a shuffle.
+/// A stage, and the broadcast values that it uses.
+pub type Built = (StageSpec, Vec<Arc<Out>>);
+
+/// The stage of a shuffle. What it uses is added to `uses`, and held by it from now on.
 ///
 /// # Errors
 /// What the operators fail with.
-pub fn shuffle_stage(shuffle: &Shuffle<'_>) -> Result<StageSpec> {
-    shuffle.plan.stage(shuffle.id, StageKind::ShuffleMap { reducers: shuffle.reducers }, &shuffle.driver)
+pub fn shuffle_stage(shuffle: &Shuffle<'_>, uses: &mut Vec<Arc<Out>>) -> Result<StageSpec> {
+    let kind = StageKind::ShuffleMap { reducers: shuffle.reducers };
+    let (stage, used) = shuffle.plan.stage(shuffle.id, kind, &shuffle.driver)?;
+    uses.extend(used.iter().cloned());
+    *shuffle.uses.lock().unwrap_or_else(PoisonError::into_inner) = used;
+    Ok(stage)
 }
 
 /// What all tasks of a stage are given: the code, the shuffles by the numbers of the inputs, the program.
@@ -291,6 +307,8 @@ pub struct StagePayload {
     pub code: u64,
     /// The stage behind each input.
     pub inputs: Vec<StageId>,
+    /// The broadcast values that the program uses.
+    pub broadcasts: Vec<Used>,
     /// Operators and output.
     pub program: Payload,
 }
@@ -306,7 +324,7 @@ pub fn build_stage<'s, Op: Operator<'s>, Out: Output<'s, Op::Item>>(
     name: &str,
     kind: StageKind,
     program: &Program<Op, Out>,
-) -> Result<StageSpec> {
+) -> Result<Built> {
     let mut tasks = Vec::new();
     let mut needs = Vec::new();
     let splits = program.op.splits()?;
@@ -324,14 +342,21 @@ pub fn build_stage<'s, Op: Operator<'s>, Out: Output<'s, Op::Item>>(
             format!("{name}: a dataset without partitions was planned"),
         ));
     }
-    let inputs = stage_inputs(&needs);
+    let (encoded, uses) = broadcast::used_by(|| codec::encode(program))?;
+    let mut inputs = stage_inputs(&needs);
+    inputs.extend(uses.iter().map(|out| StageInput {
+        stage: out.shuffle.id,
+        read: ReadPattern::Everything,
+        unless_cached: None,
+    }));
     let code = codec::encode(&Code::<TaskFn<'s>>::of(run_program::<Op, Out>))?;
     let payload = StagePayload {
         code: codec::decode(&code)?,
         inputs: inputs.iter().map(|input| input.stage).collect(),
-        program: codec::encode(program)?.into(),
+        broadcasts: uses.iter().map(|out| out.used()).collect(),
+        program: encoded.into(),
     };
-    Ok(StageSpec {
+    let stage = StageSpec {
         id,
         name: name.to_owned(),
         kind,
@@ -340,7 +365,8 @@ pub fn build_stage<'s, Op: Operator<'s>, Out: Output<'s, Op::Item>>(
         tasks,
         inputs,
         order: OutputOrder::Ordered,
-    })
+    };
+    Ok((stage, uses))
 }
 
 /// Merges what the tasks read into the inputs of their stage.

@@ -30,6 +30,24 @@ pub(crate) fn decode_record<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     }
 }
 
+/// Writes a value, however long.
+pub(crate) fn encode_value<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    bincode::serde::encode_to_vec(value, bincode::config::standard())
+        .map_err(|cause| Error::new(ErrorCode::Codec, format!("a value cannot be encoded: {cause}")))
+}
+
+/// Reads what [`encode_value`] wrote. The bytes must be checked.
+pub(crate) fn decode_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let broken = |cause: &dyn std::fmt::Display| {
+        Error::new(ErrorCode::Codec, format!("a value cannot be read: {cause}"))
+    };
+    match bincode::serde::decode_from_slice(bytes, bincode::config::standard()) {
+        Ok((value, read)) if read == bytes.len() => Ok(value),
+        Ok(_) => Err(broken(&"bytes are left over")),
+        Err(cause) => Err(broken(&cause)),
+    }
+}
+
 /// Captures inside programs, for `#[serde(with)]`: as bytes of their own. How a user's type writes and reads
 /// itself need not agree; it must not shift the numbers of code that may follow it.
 pub(crate) mod framed {

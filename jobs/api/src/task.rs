@@ -171,6 +171,14 @@ impl<'s> Task<'s> {
         self.io.cached(self.cached_id(dataset, partition))?.map(|segment| self.held::<T>(segment)).transpose()
     }
 
+    /// A cached partition as it lies, with what keeps it in place.
+    ///
+    /// # Errors
+    /// What the runtime fails with.
+    pub fn cached_segment(&self, dataset: DatasetId, partition: u32) -> Result<Option<Segment>> {
+        self.io.cached(self.cached_id(dataset, partition))
+    }
+
     /// Stores a cached partition, if there is room for it where its level allows it to be.
     ///
     /// # Errors
@@ -205,7 +213,9 @@ pub fn run_task(io: &dyn TaskIo, host: &dyn Host) -> Result<TaskOutcome> {
     let code: Code<TaskFn<'_>> = codec::decode(&codec::encode(&payload.code)?)?;
     let task = Task { io, host, arena: &arena, inputs: payload.inputs, shuffles: RefCell::default() };
     let attempt = attempt::Guard::enter(description.task);
+    let broadcasts = crate::broadcast::load(&task, &payload.broadcasts)?;
     let produced = code.get()(&task, &payload.program, &description.task_payload)?;
+    drop(broadcasts);
     attempt.succeed(io);
     Ok(match produced {
         Produced::MapOutput(status) => TaskOutcome::MapOutput(status),

@@ -161,7 +161,8 @@ impl LocalRunner {
                 open.extend(inputs.filter(|input| !self.state().outputs.contains_key(input)));
             }
         }
-        for id in needed {
+        while let Some(id) = self.next_of(&needed)? {
+            needed.remove(&id);
             let stage = self.stage(id)?;
             let all = (0..stage.tasks.len() as u32).collect();
             let partitions = if id == target.stage { target.partitions.clone().unwrap_or(all) } else { all };
@@ -170,6 +171,16 @@ impl LocalRunner {
             }
         }
         Ok(())
+    }
+
+    /// The first stage that reads none of the others.
+    fn next_of(&self, needed: &BTreeSet<StageId>) -> Result<Option<StageId>> {
+        for id in needed {
+            if !self.stage(*id)?.inputs.iter().any(|input| needed.contains(&input.stage)) {
+                return Ok(Some(*id));
+            }
+        }
+        Ok(None)
     }
 
     fn run_one(&self, stage: &StageSpec, partition: u32, events: &mut Vec<JobEvent>) -> Result<()> {

@@ -8,6 +8,7 @@ pub mod folded;
 pub mod indexed;
 pub mod keyed;
 pub mod narrow;
+pub mod parts;
 pub mod product;
 pub mod shape;
 pub mod shuffled;

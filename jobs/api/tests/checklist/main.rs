@@ -5,6 +5,7 @@
 
 mod actions;
 mod approximate;
+mod broadcast;
 mod files;
 mod joins;
 mod keyed;
