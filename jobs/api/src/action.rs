@@ -113,7 +113,7 @@ impl<'s, Op: Operator<'s>> Rdd<'s, Op> {
 
     /// Writes the files of all partitions into a new directory, and makes those of the winning attempts
     /// visible.
-    fn save<Out: crate::output::Output<'s, Op::Item>>(
+    pub(crate) fn save<Out: crate::output::Output<'s, Op::Item>>(
         &self,
         name: &str,
         dir: &str,

@@ -2,6 +2,7 @@
 
 use crate::accumulator::Registry;
 use crate::broadcast::Out;
+use crate::checkpoint::Checkpoints;
 use crate::files::Host;
 use crate::operator::Operator;
 use crate::output::Output;
@@ -26,6 +27,7 @@ pub struct Driver {
     next_broadcast: AtomicU32,
     group: Mutex<String>,
     accumulators: Registry,
+    checkpoints: Checkpoints,
     /// Held while stages are chosen and submitted, so that no two jobs submit one stage.
     submitting: Mutex<()>,
 }
@@ -58,6 +60,7 @@ impl Driver {
             next_broadcast: AtomicU32::new(0),
             group: Mutex::new(String::new()),
             accumulators: Registry::default(),
+            checkpoints: Checkpoints::default(),
             submitting: Mutex::new(()),
         })
     }
@@ -75,6 +78,11 @@ impl Driver {
     /// What tasks add to.
     pub(crate) fn accumulators(&self) -> &Registry {
         &self.accumulators
+    }
+
+    /// Where checkpoints go.
+    pub(crate) fn checkpoints(&self) -> &Checkpoints {
+        &self.checkpoints
     }
 
     /// Task slots of the cluster now, at least 1.

@@ -58,7 +58,8 @@
 //! }
 //! ```
 //!
-//! What is *not* here: files, sockets, threads, any async runtime. They are the host's, behind [`abi`].
+//! What is *not* here: files, sockets, any async runtime; and no threads but those of [`Rdd::pipe`], which
+//! also starts the only processes. The rest is the host's, behind [`abi`].
 #![warn(missing_docs)]
 
 pub mod abi;
@@ -69,6 +70,7 @@ mod arena;
 mod attempt;
 mod broadcast;
 mod by_key;
+mod checkpoint;
 mod code;
 mod combine;
 mod context;
@@ -88,6 +90,7 @@ mod ordered;
 mod output;
 mod pair;
 mod partitions;
+mod pipe;
 mod plan;
 mod random;
 mod rdd;

@@ -3,6 +3,7 @@
 //! A chain of operators is one type, so the compiler makes one loop of a whole stage. The driver asks a chain
 //! what it is split into and what it reads; a task, which got the same chain as bytes, runs it.
 
+use crate::checkpoint::Checkpoint;
 use crate::plan::{Needs, Parents, Partitioner};
 use crate::task::Task;
 use firesteel_common::Result;
@@ -53,6 +54,12 @@ pub trait Operator<'s>: Sealed + Serialize + DeserializeOwned + Clone + Send + S
 
     /// Driver: how its records lie over the partitions, if that is known.
     fn partitioner(&self) -> Option<Partitioner> {
+        None
+    }
+
+    /// Driver: the checkpoint that it reads, if it does nothing else.
+    #[doc(hidden)]
+    fn checkpoint(&self) -> Option<Checkpoint> {
         None
     }
 

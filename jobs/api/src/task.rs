@@ -179,7 +179,8 @@ impl<'s> Task<'s> {
         self.io.cached(self.cached_id(dataset, partition))
     }
 
-    /// Stores a cached partition, if there is room for it where its level allows it to be.
+    /// Stores a cached partition, if there is room for it where its level allows it to be; says whether it
+    /// was.
     ///
     /// # Errors
     /// What the runtime fails with.
@@ -190,9 +191,8 @@ impl<'s> Task<'s> {
         level: StorageLevel,
         records: u64,
         payload: &[u8],
-    ) -> Result<()> {
-        self.io.store(self.cached_id(dataset, partition), level, type_tag::<T>(), records, payload)?;
-        Ok(())
+    ) -> Result<bool> {
+        self.io.store(self.cached_id(dataset, partition), level, type_tag::<T>(), records, payload)
     }
 
     fn cached_id(&self, dataset: DatasetId, partition: u32) -> BlockId {

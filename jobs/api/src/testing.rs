@@ -3,8 +3,10 @@
 
 mod files;
 mod memory;
+mod submitted;
 
 pub use self::memory::MemoryUse;
+pub use self::submitted::Submitted;
 
 use self::files::LocalHost;
 use self::memory::Memory;
@@ -67,6 +69,7 @@ struct State {
     blocks: BTreeMap<BlockId, Segment>,
     metrics: TaskMetrics,
     tasks: u64,
+    submitted: Submitted,
 }
 
 /// The id of everything that runs here.
@@ -137,6 +140,7 @@ impl LocalRunner {
     }
 
     fn run_job(&self, spec: &JobSpec) -> Result<Vec<JobEvent>> {
+        self.state().submitted.add(spec);
         self.state().graph.extend(spec.stages.clone())?;
         let mut events = Vec::new();
         for target in &spec.targets {

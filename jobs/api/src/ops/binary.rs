@@ -219,7 +219,7 @@ impl<'s, T: Record<'s>> Operator<'s> for ObjectFiles<T> {
             let head = file.read(at, HEADER_LEN as u64)?;
             let head = (*head).as_ref();
             if head.is_empty() {
-                return Ok(MORE);
+                return Err(unreadable(&"it ends before its last record"));
             }
             let header = SegmentHeader::decode(head, u64::MAX).map_err(|cause| unreadable(&cause.message))?;
             let segment = task.hold(file.read(at, header.segment_len())?);
@@ -234,6 +234,9 @@ impl<'s, T: Record<'s>> Operator<'s> for ObjectFiles<T> {
                 metrics.input_bytes += segment.len() as u64;
                 metrics.input_records += header.records;
             });
+            if header.records == 0 {
+                return Ok(MORE);
+            }
             let mut reader = Reader::new(payload);
             for _ in 0..header.records {
                 if sink(T::decode(&mut reader)?).is_break() {

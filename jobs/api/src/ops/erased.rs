@@ -1,6 +1,7 @@
 //! Chains whose type is forgotten, as one boxes an iterator: for loops that rebuild their dataset, for the
 //! sides of a join, and for what is cached. Records are handed over in batches.
 
+use crate::checkpoint::Checkpoint;
 use crate::code::{BatchFn, Code};
 use crate::operator::{ENOUGH, Flow, MORE, Operator, sealed};
 use crate::ops::shuffled::only_in_drivers;
@@ -63,6 +64,7 @@ trait Plan<'s>: Send + Sync {
     fn describe(&self, split: &[u8], needs: &mut Needs) -> Result<()>;
     fn parents(&self, parents: &mut Parents<'s>);
     fn partitioner(&self) -> Option<Partitioner>;
+    fn checkpoint(&self) -> Option<Checkpoint>;
 }
 
 struct Known<Op>(Op);
@@ -82,6 +84,9 @@ impl<'s, Op: Operator<'s>> Plan<'s> for Known<Op> {
     }
     fn partitioner(&self) -> Option<Partitioner> {
         self.0.partitioner()
+    }
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        self.0.checkpoint()
     }
 }
 
@@ -141,6 +146,10 @@ impl<'s, T: 's> Operator<'s> for Erased<'s, T> {
         self.plan().ok()?.partitioner()
     }
 
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        self.plan().ok()?.checkpoint()
+    }
+
     fn run<S: FnMut(T) -> Flow>(&self, task: &Task<'s>, split: &Payload, sink: &mut S) -> Result<Flow> {
         let Chain::Encoded(program) = &self.chain else {
             return Err(Error::new(ErrorCode::Internal, "a driver was asked to run a task"));
@@ -157,6 +166,8 @@ pub struct Cached<'s, T> {
     dataset: DatasetId,
     level: StorageLevel,
     upstream: Erased<'s, T>,
+    /// Whether a task whose partition finds no room has failed.
+    needed: bool,
     #[serde(skip)]
     handle: Option<Arc<Dataset>>,
 }
@@ -170,7 +181,12 @@ impl<T> Clone for Cached<'_, T> {
 impl<'s, T: Record<'s>> Cached<'s, T> {
     /// Keeps the partitions of a chain.
     pub fn new(dataset: Arc<Dataset>, level: StorageLevel, upstream: Erased<'s, T>) -> Self {
-        Self { dataset: dataset.id, level, upstream, handle: Some(dataset) }
+        Self { dataset: dataset.id, level, upstream, needed: false, handle: Some(dataset) }
+    }
+
+    /// Keeps the partitions of a chain, each of them.
+    pub fn needed(dataset: Arc<Dataset>, level: StorageLevel, upstream: Erased<'s, T>) -> Self {
+        Self { needed: true, ..Self::new(dataset, level, upstream) }
     }
 
     /// Makes a partition, and stores it if there is room.
@@ -182,7 +198,12 @@ impl<'s, T: Record<'s>> Cached<'s, T> {
             record.encode(&mut bytes);
             MORE
         })?;
-        task.store::<T>(self.dataset, split.partition, self.level, records, &bytes)?;
+        let kept = task.store::<T>(self.dataset, split.partition, self.level, records, &bytes)?;
+        if self.needed && !kept {
+            let message = format!("a worker has no room for the {} bytes of a partition", bytes.len());
+            return Err(Error::new(ErrorCode::OutOfMemory, message)
+                .with_help("give workers more memory or disk, or write the dataset to files"));
+        }
         Ok((records, bytes))
     }
 }

@@ -1,6 +1,7 @@
 //! The operators: sources, narrow transformations, readers of shuffles, and chains whose type is forgotten.
 
 pub mod binary;
+pub mod checkpoint;
 pub mod chosen;
 pub mod cogroup;
 pub mod erased;
@@ -9,6 +10,7 @@ pub mod indexed;
 pub mod keyed;
 pub mod narrow;
 pub mod parts;
+pub mod pipe;
 pub mod product;
 pub mod shape;
 pub mod shuffled;

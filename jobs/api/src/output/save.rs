@@ -120,6 +120,8 @@ impl<'s, T: Record<'s>> Output<'s, T> for SaveObjects {
         if out.records > 0 {
             out.flush()?;
         }
+        // A segment without records is the end, so that a file that is cut there is noticed.
+        out.flush()?;
         out.file.finish()?;
         task.add_metrics(|metrics| metrics.output_bytes += out.written);
         let mut value = Vec::new();

@@ -82,7 +82,7 @@ fn damaged_and_foreign_files_are_refused() {
         std::fs::write(&file, &damaged).unwrap();
         assert_eq!(count().unwrap_err().code, ErrorCode::InputNotReadable, "byte {at}");
     }
-    for len in [1, 63, 64, whole.len() - 1] {
+    for len in [0, 1, 63, 64, whole.len() - 64, whole.len() - 1] {
         std::fs::write(&file, &whole[..len]).unwrap();
         assert_eq!(count().unwrap_err().code, ErrorCode::InputNotReadable, "{len} bytes");
     }

@@ -6,12 +6,14 @@
 mod actions;
 mod approximate;
 mod broadcast;
+mod checkpoints;
 mod files;
 mod joins;
 mod keyed;
 mod numeric;
 mod ordered;
 mod partitions;
+mod pipes;
 mod sampling;
 mod sets;
 mod shared;
