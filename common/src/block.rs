@@ -70,16 +70,50 @@ pub enum StorageLevel {
     MemoryAndDisk,
     /// On disk.
     DiskOnly,
+    /// As [`StorageLevel::MemoryOnly`], on two workers.
+    MemoryOnly2,
+    /// As [`StorageLevel::MemoryAndDisk`], on two workers.
+    MemoryAndDisk2,
+    /// As [`StorageLevel::DiskOnly`], on two workers.
+    DiskOnly2,
+    /// As [`StorageLevel::DiskOnly`], on three workers.
+    DiskOnly3,
 }
 
 impl StorageLevel {
+    /// Every level, by its code.
+    pub const ALL: [Self; 7] = [
+        Self::MemoryOnly,
+        Self::MemoryAndDisk,
+        Self::DiskOnly,
+        Self::MemoryOnly2,
+        Self::MemoryAndDisk2,
+        Self::DiskOnly2,
+        Self::DiskOnly3,
+    ];
+
+    /// Whether it may lie in memory.
+    pub fn uses_memory(self) -> bool {
+        !matches!(self, Self::DiskOnly | Self::DiskOnly2 | Self::DiskOnly3)
+    }
+
+    /// Whether it may lie on disk.
+    pub fn uses_disk(self) -> bool {
+        !matches!(self, Self::MemoryOnly | Self::MemoryOnly2)
+    }
+
+    /// On how many workers it should lie.
+    pub fn replicas(self) -> usize {
+        match self {
+            Self::MemoryOnly | Self::MemoryAndDisk | Self::DiskOnly => 1,
+            Self::MemoryOnly2 | Self::MemoryAndDisk2 | Self::DiskOnly2 => 2,
+            Self::DiskOnly3 => 3,
+        }
+    }
+
     /// The level as a number, for the plugin ABI.
     pub fn to_code(self) -> u32 {
-        match self {
-            Self::MemoryOnly => 0,
-            Self::MemoryAndDisk => 1,
-            Self::DiskOnly => 2,
-        }
+        self as u32
     }
 
     /// The level of a number of the plugin ABI.
@@ -87,12 +121,8 @@ impl StorageLevel {
     /// # Errors
     /// `BAD_ARGUMENT` if there is none.
     pub fn from_code(code: u32) -> Result<Self, Error> {
-        match code {
-            0 => Ok(Self::MemoryOnly),
-            1 => Ok(Self::MemoryAndDisk),
-            2 => Ok(Self::DiskOnly),
-            _ => Err(Error::new(ErrorCode::BadArgument, format!("{code} is not a storage level"))),
-        }
+        let known = Self::ALL.into_iter().find(|level| level.to_code() == code);
+        known.ok_or_else(|| Error::new(ErrorCode::BadArgument, format!("{code} is not a storage level")))
     }
 }
 
@@ -103,6 +133,26 @@ pub struct BlockId {
     pub app: AppAttemptId,
     /// What it is.
     pub kind: BlockKind,
+}
+
+/// A cached partition that lies on a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredBlock {
+    /// Its name.
+    pub block: BlockId,
+    /// Where it may be.
+    pub level: StorageLevel,
+}
+
+/// A block that a worker is to copy from another one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BlockCopy {
+    /// Its name: a map output or a cached partition.
+    pub block: BlockId,
+    /// What a map output must be.
+    pub status: Option<MapStatus>,
+    /// Where the copy may be.
+    pub level: StorageLevel,
 }
 
 impl fmt::Display for BlockId {

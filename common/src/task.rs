@@ -1,6 +1,6 @@
 //! What a task is given, what it reports, and what it may ask of the process it runs in.
 
-use crate::block::{BlockId, MapStatus, SegmentHeader, StorageLevel};
+use crate::block::{BlockId, MapStatus, SegmentHeader, StorageLevel, StoredBlock};
 use crate::bytes::Payload;
 use crate::error::{Error, Result};
 use crate::graph::ReadRange;
@@ -20,7 +20,7 @@ pub struct TaskReport {
     /// What it added to accumulators; counts only from the first successful attempt.
     pub accumulators: Vec<AccumulatorUpdate>,
     /// The cached partitions that this attempt has stored on its worker.
-    pub stored: Vec<BlockId>,
+    pub stored: Vec<StoredBlock>,
 }
 
 /// How an attempt ended.

@@ -319,7 +319,7 @@ impl Named for ToWorker {
             ToWorker::Free { .. } => "Free",
             ToWorker::FreeOutputs(_) => "FreeOutputs",
             ToWorker::EndApp(_) => "EndApp",
-            ToWorker::FetchOutputs { .. } => "FetchOutputs",
+            ToWorker::FetchBlocks { .. } => "FetchBlocks",
             ToWorker::Drained => "Drained",
             ToWorker::Drain => "Drain",
         }

@@ -186,7 +186,7 @@ fn a_worker_that_leaves_costs_nothing() {
 }
 
 /// Kills the executors of a worker.
-fn kill_executors(worker: u32) {
+pub fn kill_executors(worker: u32) {
     for pid in children(worker) {
         let line = std::fs::read_to_string(format!("/proc/{}/cmdline", pid.as_raw_pid())).unwrap_or_default();
         if line.contains("\0executor") {

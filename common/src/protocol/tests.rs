@@ -8,7 +8,7 @@ use super::hello::{GREETING_LEN, Greeting, Role, proof_text};
 use super::worker::{FromWorker, MapPlace, Registration, ToMaster, ToWorker};
 use super::{VERSION, codec};
 use crate::block::tests::{any_app, any_block};
-use crate::block::{MapStatus, SegmentStat};
+use crate::block::{MapStatus, SegmentStat, StorageLevel, StoredBlock};
 use crate::error::{Error, ErrorCode};
 use crate::graph::tests::stage;
 use crate::graph::{ReadPattern, StageKind};
@@ -177,7 +177,7 @@ proptest! {
             outcome,
             metrics: TaskMetrics { run_us: 5, ..TaskMetrics::default() },
             accumulators: vec![],
-            stored: vec![block],
+            stored: vec![StoredBlock { block, level: StorageLevel::DiskOnly3 }],
         });
         let registration = Registration {
             worker: Some(WorkerId(1)),

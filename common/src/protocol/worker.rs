@@ -1,6 +1,6 @@
 //! Between master and worker.
 
-use crate::block::{BlockId, MapStatus};
+use crate::block::{BlockCopy, BlockId, MapStatus, StoredBlock};
 use crate::bytes::Payload;
 use crate::error::Error;
 use crate::event::FetchCause;
@@ -64,8 +64,8 @@ pub enum ToWorker {
     FreeOutputs(Vec<TaskId>),
     /// The application attempt is over: stop its executor and free everything of it.
     EndApp(AppAttemptId),
-    /// Copy map outputs of another worker, which is going to leave, and answer with `OutputsMoved`.
-    FetchOutputs {
+    /// Copy map outputs and cached partitions of another worker, and answer with `BlocksCopied`.
+    FetchBlocks {
         /// Whose they are.
         app: AppAttemptId,
         /// Who holds them.
@@ -73,7 +73,7 @@ pub enum ToWorker {
         /// The address of its data server, `host:port`.
         address: Arc<str>,
         /// Which, and what they are.
-        outputs: Vec<(TaskId, MapStatus)>,
+        blocks: Vec<BlockCopy>,
     },
     /// Nothing of this worker is needed any more, or its time is over: it may leave.
     Drained,
@@ -264,14 +264,14 @@ pub enum ToMaster {
     },
     /// It wants to leave: give it nothing new, and say `Drained` when it may.
     Draining,
-    /// What became of the copies that `FetchOutputs` asked for.
-    OutputsMoved {
+    /// What became of the copies that `FetchBlocks` asked for.
+    BlocksCopied {
         /// Whose they are.
         app: AppAttemptId,
         /// Who held them.
         from: WorkerId,
-        /// The map outputs, each with whether it is held here now.
-        outputs: Vec<(TaskId, bool)>,
+        /// The blocks, each with whether it is held here now.
+        blocks: Vec<(BlockId, bool)>,
     },
     /// Connections to its data server that were refused since it last said so; for the audit log.
     Refusals {
@@ -310,7 +310,7 @@ pub struct Registration {
     /// The map outputs it holds.
     pub outputs: Vec<(TaskId, MapStatus)>,
     /// The cached partitions it holds.
-    pub cached: Vec<BlockId>,
+    pub cached: Vec<StoredBlock>,
     /// Every application attempt of which it keeps anything (an executor, blocks, tables of inputs), so that
     /// the master can end those that are over: an `EndApp` may have been lost with a connection.
     pub apps: Vec<AppAttemptId>,

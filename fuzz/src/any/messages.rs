@@ -1,7 +1,9 @@
 //! The words of the protocol. A message or a field that is new must be named here: the compiler asks for it.
 
 use super::{Any, Source};
-use firesteel_common::block::{BlockId, BlockKind, MapStatus, SegmentStat, StorageLevel};
+use firesteel_common::block::{
+    BlockCopy, BlockId, BlockKind, MapStatus, SegmentStat, StorageLevel, StoredBlock,
+};
 use firesteel_common::error::{Error, ErrorCode};
 use firesteel_common::event::FetchCause;
 use firesteel_common::graph::{
@@ -67,6 +69,8 @@ any_struct! {
     AppAttemptId { app, attempt }
     TaskId { app, stage, partition, attempt }
     BlockId { app, kind }
+    StoredBlock { block, level }
+    BlockCopy { block, status, level }
     SegmentStat { bytes, rows, checksum }
     MapStatus { segments, statistics }
     Error { code, message, help, detail }
@@ -101,7 +105,9 @@ any_struct! {
 }
 
 any_enum! {
-    StorageLevel { MemoryOnly, MemoryAndDisk, DiskOnly }
+    StorageLevel {
+        MemoryOnly, MemoryAndDisk, DiskOnly, MemoryOnly2, MemoryAndDisk2, DiskOnly2, DiskOnly3
+    }
     BlockKind {
         MapOutput { stage, partition, attempt }, Cached { dataset, partition },
         Result { stage, partition, attempt }, Broadcast { job, index },
@@ -123,13 +129,13 @@ any_enum! {
     ToWorker {
         Registered { worker, epoch, heartbeat_ms }, Refused(_), StartDriver(_), KillDriver(_), LaunchTasks(_),
         InputsChanged { app, stage, places }, KillTasks { tasks, grace_ms }, Free { app, stages, datasets },
-        FreeOutputs(_), EndApp(_), FetchOutputs { app, from, address, outputs }, Drained, Drain,
+        FreeOutputs(_), EndApp(_), FetchBlocks { app, from, address, blocks }, Drained, Drain,
     }
     ToMaster {
         Register(_), Heartbeat, TasksFinished(_), FetchFailed { task, stage, map, place, cause },
         ExecutorLost { app, reason, tasks, stopped }, DriverExited { app, reason },
         ExecutorStarted { app, pid },
-        Output { app, source, bytes }, Draining, OutputsMoved { app, from, outputs },
+        Output { app, source, bytes }, Draining, BlocksCopied { app, from, blocks },
         Refusals { at, refusals },
     }
     FromDriver {

@@ -307,7 +307,7 @@ fn fact(source: &mut Source<'_>) -> WorkerEvent {
         14 => match source.below(4) {
             0 => WorkerEvent::Output { app, source: source.any(), bytes: source.any() },
             1 => WorkerEvent::BlocksLost(source.any()),
-            2 => WorkerEvent::OutputsCopied { app, from: source.any(), outputs: source.any() },
+            2 => WorkerEvent::BlocksCopied { app, from: source.any(), blocks: source.any() },
             _ => WorkerEvent::Terminate,
         },
         _ => WorkerEvent::Tick,

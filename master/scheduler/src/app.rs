@@ -4,7 +4,7 @@ use crate::adopt::Found;
 use crate::exclusion::Excluded;
 use crate::job::Job;
 use crate::stage::Stage;
-use firesteel_common::block::{BlockId, MapStatus};
+use firesteel_common::block::{MapStatus, StorageLevel, StoredBlock};
 use firesteel_common::error::Error;
 use firesteel_common::graph::JobGraph;
 use firesteel_common::id::{AppAttemptId, AppId, DatasetId, JobId, StageId, TaskId, WorkerId};
@@ -84,6 +84,8 @@ impl App {
 pub(crate) struct Dataset {
     /// Who holds which partition.
     pub holders: BTreeMap<u32, BTreeSet<WorkerId>>,
+    /// Where its partitions may be, as the last one said.
+    pub level: StorageLevel,
     /// Whether something that it is made of has changed. Partitions that turn up from before are not used.
     pub rolled_back: bool,
     pub released: bool,
@@ -123,7 +125,7 @@ pub(crate) struct Run {
     /// Of the found outputs, those that may not be what an earlier master had accepted.
     pub unsure: BTreeSet<(StageId, u32)>,
     /// Cached partitions, likewise.
-    pub found_cached: Vec<(WorkerId, BlockId)>,
+    pub found_cached: Vec<(WorkerId, StoredBlock)>,
     /// Workers that hold or run anything of it.
     pub workers: BTreeSet<WorkerId>,
     /// Workers whose address the driver knows.

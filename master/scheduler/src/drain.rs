@@ -6,16 +6,17 @@ use crate::Scheduler;
 use crate::app::Run;
 use crate::cluster::Cluster;
 use crate::stage::Output;
-use firesteel_common::block::MapStatus;
-use firesteel_common::id::{AppAttemptId, TaskId, WorkerId};
+use crate::worker::Worker;
+use firesteel_common::block::{BlockCopy, BlockId, BlockKind, StorageLevel, StoredBlock};
+use firesteel_common::id::{AppAttemptId, DatasetId, TaskId, WorkerId};
 use firesteel_common::protocol::worker::ToWorker;
 use firesteel_common::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// How many map outputs of one worker are on their way at once.
+/// How many blocks of one worker are on their way at once.
 const MOVING_MAX: usize = 256;
 
-/// How often a map output is sent on its way before it is left behind.
+/// How often a block is sent on its way before it is left behind.
 const TRIES_MAX: u32 = 3;
 
 /// A worker that is to leave.
@@ -23,15 +24,15 @@ const TRIES_MAX: u32 = 3;
 pub(crate) struct Drain {
     /// When it leaves, whatever is needed of it.
     until: Timestamp,
-    /// Map outputs on their way, and to whom.
-    moving: BTreeMap<TaskId, WorkerId>,
-    /// How often an output was sent on its way.
-    tries: BTreeMap<TaskId, u32>,
+    /// Blocks on their way, and to whom.
+    moving: BTreeMap<BlockId, WorkerId>,
+    /// How often a block was sent on its way.
+    tries: BTreeMap<BlockId, u32>,
     /// Whether it was told that it may go.
     told: bool,
 }
 
-type Parcel = BTreeMap<(AppAttemptId, WorkerId), Vec<(TaskId, MapStatus)>>;
+type Parcel = BTreeMap<(AppAttemptId, WorkerId), Vec<BlockCopy>>;
 
 impl Scheduler {
     /// A worker is to leave.
@@ -72,7 +73,7 @@ impl Scheduler {
 
     /// Takes every worker that is to leave one step on.
     pub(crate) fn advance_drains(&mut self) {
-        let leaves = |w: &&crate::worker::Worker| w.drain.is_some() && w.link.is_some();
+        let leaves = |w: &&Worker| w.drain.is_some() && w.link.is_some();
         let leaving: Vec<WorkerId> = self.cluster.workers.iter().filter(leaves).map(|w| w.id).collect();
         leaving.into_iter().for_each(|worker| self.advance_drain(worker));
     }
@@ -80,7 +81,10 @@ impl Scheduler {
     fn advance_drain(&mut self, id: WorkerId) {
         let targets: Vec<WorkerId> =
             self.cluster.workers.iter().filter(|w| w.takes_work()).map(|w| w.id).collect();
-        let held: Vec<(TaskId, MapStatus)> = self.apps.values().flat_map(|app| app.run.held_by(id)).collect();
+        let mut held: Vec<BlockCopy> = self.apps.values().flat_map(|app| app.run.held_by(id)).collect();
+        let partitions = self.apps.values().flat_map(|app| app.run.only_cached_by(id, &targets));
+        // After what nothing goes on without.
+        held.extend(partitions);
         let waits = self.apps.values().any(|app| app.run.waits_to_leave(id));
         let now = self.cluster.now;
         let Some(worker) = self.cluster.workers.get_mut(id) else { return };
@@ -91,38 +95,41 @@ impl Scheduler {
         let done = idle && !waits && drain.moving.is_empty();
         drain.told = done || now > drain.until;
         let told = drain.told;
-        for ((app, target), outputs) in parcels {
+        for ((app, target), blocks) in parcels {
             if let Some((run, _)) = self.run_of(app) {
                 run.workers.insert(target);
             }
             let address = address.clone();
-            self.cluster.tell_worker(target, ToWorker::FetchOutputs { app, from: id, address, outputs });
+            self.cluster.tell_worker(target, ToWorker::FetchBlocks { app, from: id, address, blocks });
         }
         if told {
             self.cluster.tell_worker(id, ToWorker::Drained);
         }
     }
 
-    /// A worker has copied map outputs of one that leaves, or could not.
-    pub(crate) fn outputs_moved(
+    /// A worker has copied blocks of another one, or could not.
+    pub(crate) fn blocks_copied(
         &mut self,
         target: WorkerId,
         app: AppAttemptId,
         from: WorkerId,
-        outputs: Vec<(TaskId, bool)>,
+        blocks: Vec<(BlockId, bool)>,
     ) {
         if let Some(drain) = self.cluster.workers.get_mut(from).and_then(|w| w.drain.as_mut()) {
-            outputs.iter().for_each(|(task, _)| {
-                drain.moving.remove(task);
+            blocks.iter().for_each(|(block, _)| {
+                drain.moving.remove(block);
             });
         }
-        let moved: Vec<TaskId> = outputs
-            .into_iter()
-            .filter(|(task, moved)| *moved && task.app == app)
-            .map(|(task, _)| task)
-            .collect();
+        let copied = blocks.into_iter().filter(|(block, copied)| *copied && block.app == app);
+        let copied: Vec<BlockId> = copied.map(|(block, _)| block).collect();
         match self.run_of(app) {
-            Some((run, cluster)) => run.outputs_moved(cluster, from, target, &moved),
+            Some((run, cluster)) => {
+                let outputs: Vec<TaskId> = copied.iter().filter_map(output_of).collect();
+                run.outputs_moved(cluster, from, target, &outputs);
+                // Whether it was made of what there is now is not known here.
+                run.partitions_held(cluster, target, &copied, false);
+                run.replan(cluster);
+            }
             None => self.cluster.tell_end(target, app),
         }
         if self.cluster.workers.get(from).is_some_and(|worker| worker.drain.is_some()) {
@@ -131,28 +138,37 @@ impl Scheduler {
     }
 }
 
+/// The attempt that wrote a map output; `None` for other blocks.
+fn output_of(block: &BlockId) -> Option<TaskId> {
+    match block.kind {
+        BlockKind::MapOutput { stage, partition, attempt } => {
+            Some(TaskId { app: block.app, stage, partition, attempt })
+        }
+        _ => None,
+    }
+}
+
 impl Drain {
-    /// Chooses takers for outputs that are not on their way, one after the other.
-    fn pack(&mut self, held: &[(TaskId, MapStatus)], targets: &[WorkerId]) -> Parcel {
-        self.moving.retain(|task, target| {
-            targets.contains(target) && held.binary_search_by_key(task, |(held, _)| *held).is_ok()
-        });
+    /// Chooses takers for blocks that are not on their way, one after the other.
+    fn pack(&mut self, held: &[BlockCopy], targets: &[WorkerId]) -> Parcel {
+        let names: BTreeSet<BlockId> = held.iter().map(|copy| copy.block).collect();
+        self.moving.retain(|block, target| targets.contains(target) && names.contains(block));
         let mut parcels = Parcel::new();
         if targets.is_empty() {
             return parcels;
         }
-        for (at, (task, status)) in held.iter().enumerate() {
+        for (at, copy) in held.iter().enumerate() {
             if self.moving.len() >= MOVING_MAX {
                 break;
             }
-            let tries = self.tries.get(task).copied().unwrap_or(0);
-            if self.moving.contains_key(task) || tries >= TRIES_MAX {
+            let tries = self.tries.get(&copy.block).copied().unwrap_or(0);
+            if self.moving.contains_key(&copy.block) || tries >= TRIES_MAX {
                 continue;
             }
             let target = targets[(at + tries as usize) % targets.len()];
-            self.tries.insert(*task, tries + 1);
-            self.moving.insert(*task, target);
-            parcels.entry((task.app, target)).or_default().push((*task, status.clone()));
+            self.tries.insert(copy.block, tries + 1);
+            self.moving.insert(copy.block, target);
+            parcels.entry((copy.block.app, target)).or_default().push(copy.clone());
         }
         parcels
     }
@@ -160,12 +176,63 @@ impl Drain {
 
 impl Run {
     /// The map outputs that a worker holds, in order.
-    fn held_by(&self, worker: WorkerId) -> Vec<(TaskId, MapStatus)> {
-        let held = self.outputs_on(worker, |_, _, _| true).into_iter().filter_map(|(id, partition)| {
-            let task = self.stages.get(&id)?.tasks.get(partition as usize)?;
-            Some((self.task_id(id, partition, task.output?.attempt), task.status.clone()?))
+    fn held_by(&self, worker: WorkerId) -> Vec<BlockCopy> {
+        let held = self.outputs_on(worker, |_, _, _| true).into_iter().filter_map(|(stage, partition)| {
+            let task = self.stages.get(&stage)?.tasks.get(partition as usize)?;
+            let attempt = task.output?.attempt;
+            let kind = BlockKind::MapOutput { stage, partition, attempt };
+            let (block, status) = (BlockId { app: self.app, kind }, Some(task.status.clone()?));
+            Some(BlockCopy { block, status, level: StorageLevel::MemoryAndDisk })
         });
         held.collect()
+    }
+
+    /// The cached partitions that a worker holds, and none of those that stay.
+    fn only_cached_by(&self, worker: WorkerId, stay: &[WorkerId]) -> Vec<BlockCopy> {
+        let mut only = Vec::new();
+        for (dataset, known) in &self.datasets {
+            for (partition, holders) in &known.holders {
+                if holders.contains(&worker) && !holders.iter().any(|holder| stay.contains(holder)) {
+                    only.push(self.copy_of(*dataset, *partition, known.level));
+                }
+            }
+        }
+        only
+    }
+
+    fn copy_of(&self, dataset: DatasetId, partition: u32, level: StorageLevel) -> BlockCopy {
+        let block = BlockId { app: self.app, kind: BlockKind::Cached { dataset, partition } };
+        BlockCopy { block, status: None, level }
+    }
+
+    /// Has others copy cached partitions that a worker has just stored, as many as their levels want.
+    pub fn replicate(&mut self, cx: &mut Cluster, from: WorkerId, stored: &[StoredBlock]) {
+        let wanted = |stored: &&StoredBlock| stored.level.replicas() > 1;
+        let mut parcels: BTreeMap<WorkerId, Vec<BlockCopy>> = BTreeMap::new();
+        for stored in stored.iter().filter(wanted) {
+            let BlockKind::Cached { dataset, partition } = stored.block.kind else { continue };
+            let Some(holders) = self.datasets.get(&dataset).and_then(|known| known.holders.get(&partition))
+            else {
+                continue;
+            };
+            let takes = |worker: &&Worker| worker.takes_work() && !holders.contains(&worker.id);
+            // The next ones in the order of their ids, so that each worker has the replicas of another one;
+            // those on other hosts first.
+            let host = cx.workers.get(from).map(|worker| worker.host);
+            let mut takers: Vec<&Worker> = cx.workers.iter().filter(takes).collect();
+            takers.sort_by_key(|worker| (Some(worker.host) == host, worker.id < from, worker.id));
+            let missing = stored.level.replicas().saturating_sub(holders.len());
+            for taker in takers.into_iter().take(missing) {
+                let copy = self.copy_of(dataset, partition, stored.level);
+                parcels.entry(taker.id).or_default().push(copy);
+            }
+        }
+        let Some(address) = cx.workers.get(from).map(|worker| worker.address.clone()) else { return };
+        for (target, blocks) in parcels {
+            self.workers.insert(target);
+            let (app, address) = (self.app, address.clone());
+            cx.tell_worker(target, ToWorker::FetchBlocks { app, from, address, blocks });
+        }
     }
 
     /// Whether a worker must wait for this: its driver has yet to fetch results from there, or to say which
@@ -177,7 +244,7 @@ impl Run {
 
     /// Map outputs are on another worker, too; from now on they are read there.
     fn outputs_moved(&mut self, cx: &mut Cluster, from: WorkerId, target: WorkerId, moved: &[TaskId]) {
-        let mut stages = std::collections::BTreeSet::new();
+        let mut stages = BTreeSet::new();
         let mut unused = Vec::new();
         for task in moved {
             let old = Output { worker: from, attempt: task.attempt };

@@ -78,7 +78,7 @@ impl Scheduler {
             },
             ToMaster::DriverExited { app, reason } => self.driver_exited(worker, app, reason),
             ToMaster::Draining => self.drain_worker(worker),
-            ToMaster::OutputsMoved { app, from, outputs } => self.outputs_moved(worker, app, from, outputs),
+            ToMaster::BlocksCopied { app, from, blocks } => self.blocks_copied(worker, app, from, blocks),
         }
     }
 

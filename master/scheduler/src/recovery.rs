@@ -5,7 +5,7 @@ use crate::Scheduler;
 use crate::app::{App, Run};
 use crate::cluster::Cluster;
 use crate::stage::{Output, Stage};
-use firesteel_common::block::{BlockId, MapStatus};
+use firesteel_common::block::{MapStatus, StoredBlock};
 use firesteel_common::event::{AppEvent, LossReason, StartCause};
 use firesteel_common::id::{AppAttemptId, StageId, TaskId, WorkerId};
 use firesteel_common::protocol::worker::{Registration, ToWorker};
@@ -252,18 +252,19 @@ impl App {
 
 impl Run {
     /// Brings what is thought of a worker's cached partitions in line with what it says, then plans again.
-    fn reconcile_cached(&mut self, cx: &mut Cluster, worker: WorkerId, cached: &[BlockId]) {
+    fn reconcile_cached(&mut self, cx: &mut Cluster, worker: WorkerId, cached: &[StoredBlock]) {
         for dataset in self.datasets.values_mut() {
             dataset.holders.values_mut().for_each(|holders| {
                 holders.remove(&worker);
             });
         }
-        let mine: Vec<BlockId> = cached.iter().copied().filter(|block| block.app == self.app).collect();
+        let of_this = |stored: &&StoredBlock| stored.block.app == self.app;
+        let mine: Vec<StoredBlock> = cached.iter().filter(of_this).copied().collect();
         if self.attached {
-            self.partitions_stored(cx, worker, mine, false);
+            self.partitions_stored(cx, worker, &mine, false);
             self.replan(cx);
         } else {
-            self.found_cached.extend(mine.into_iter().map(|block| (worker, block)));
+            self.found_cached.extend(mine.into_iter().map(|stored| (worker, stored)));
         }
     }
 
@@ -271,8 +272,8 @@ impl Run {
     pub fn settle_found(&mut self, cx: &mut Cluster) {
         let unknown = std::mem::take(&mut self.found).into_values().flatten();
         cx.tell_free_outputs(unknown.map(|(task, worker, _)| (worker, task)).collect());
-        for (worker, block) in std::mem::take(&mut self.found_cached) {
-            self.partitions_stored(cx, worker, vec![block], false);
+        for (worker, stored) in std::mem::take(&mut self.found_cached) {
+            self.partitions_stored(cx, worker, &[stored], false);
         }
     }
 

@@ -5,7 +5,7 @@ use crate::PlantedBug;
 use crate::app::Run;
 use crate::cluster::Cluster;
 use crate::stage::{Attempt, Output, Task, TaskState};
-use firesteel_common::block::{BlockId, BlockKind, MapStatus};
+use firesteel_common::block::{BlockId, BlockKind, MapStatus, StoredBlock};
 use firesteel_common::error::{Error, ErrorCode};
 use firesteel_common::event::{AppEvent, LossReason, StartCause};
 use firesteel_common::id::{JobId, StageId, TaskId, WorkerId};
@@ -31,7 +31,7 @@ impl Run {
         self.progressed = true;
         let is_current = self.running_on(task) == Some(worker);
         let took = self.attempt(task).map(|attempt| cx.now - attempt.since);
-        self.partitions_stored(cx, worker, stored, is_current);
+        self.partitions_stored(cx, worker, &stored, is_current);
         let is_let_through = !is_current && self.lets_through(cx, task, &outcome);
         if !is_current && !is_let_through {
             cx.counters.stale += 1;
@@ -360,10 +360,26 @@ impl Run {
         &mut self,
         cx: &mut Cluster,
         worker: WorkerId,
-        stored: Vec<BlockId>,
+        stored: &[StoredBlock],
         fresh: bool,
     ) {
-        for block in stored {
+        for StoredBlock { block, level } in stored {
+            if let BlockKind::Cached { dataset, .. } = block.kind
+                && let Some(known) = self.datasets.get_mut(&dataset)
+            {
+                known.level = *level;
+            }
+        }
+        let blocks: Vec<BlockId> = stored.iter().map(|stored| stored.block).collect();
+        self.partitions_held(cx, worker, &blocks, fresh);
+        if fresh {
+            self.replicate(cx, worker, stored);
+        }
+    }
+
+    /// The same, without their levels and without replicas.
+    pub fn partitions_held(&mut self, cx: &mut Cluster, worker: WorkerId, held: &[BlockId], fresh: bool) {
+        for block in held {
             let BlockKind::Cached { dataset, partition } = block.kind else { continue };
             match self.datasets.get_mut(&dataset) {
                 Some(known) if fresh || !known.rolled_back => {

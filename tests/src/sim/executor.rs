@@ -6,10 +6,10 @@ use super::trace::say;
 use super::worker::Found;
 use super::workload::{StagePlan, dataset_value, segment_value, segments_of, task_value};
 use super::world::{ExecutorRef, Happening, World};
-use firesteel_common::block::{BlockId, BlockKind, MapStatus, SegmentStat, StorageLevel};
+use firesteel_common::block::{BlockId, BlockKind, MapStatus, SegmentStat, StorageLevel, StoredBlock};
 use firesteel_common::error::{Error, ErrorCode};
 use firesteel_common::event::FetchCause;
-use firesteel_common::id::{AppAttemptId, StageId, TaskId};
+use firesteel_common::id::{AppAttemptId, DatasetId, StageId, TaskId};
 use firesteel_common::protocol::executor::{FromExecutor, ToExecutor};
 use firesteel_common::protocol::worker::{InputTable, MapPlace, StageCode, TaskLaunch, TaskLaunches};
 use firesteel_common::task::{AccumulatorUpdate, ResultValue, TaskMetrics, TaskOutcome, TaskReport};
@@ -50,7 +50,7 @@ pub(crate) struct Attempt {
     looked: bool,
     /// The request to store the cached partition, while it is not answered.
     storing: Option<u64>,
-    stored: Vec<BlockId>,
+    stored: Vec<StoredBlock>,
     works: bool,
     /// Its work is done, but a request is not answered.
     due: bool,
@@ -353,7 +353,7 @@ impl World {
         let block = BlockId { app: of.app, kind };
         self.tell_shell(
             of,
-            FromExecutor::Store { request, block, bytes: 64, level: StorageLevel::default() },
+            FromExecutor::Store { request, block, bytes: 64, level: level_of(dataset) },
             room.then_some((block, content)),
         );
     }
@@ -366,7 +366,9 @@ impl World {
         let (task, due) = (attempt.launch.task, attempt.due);
         if let Some((dataset, _)) = attempt.plan.cached.filter(|_| kept) {
             let kind = BlockKind::Cached { dataset, partition: task.partition };
-            attempt.stored.push(BlockId { app: of.app, kind });
+            attempt
+                .stored
+                .push(StoredBlock { block: BlockId { app: of.app, kind }, level: level_of(dataset) });
         }
         if due {
             self.task_ends(of, task);
@@ -452,6 +454,11 @@ impl World {
         self.tell_shell(of, FromExecutor::ReleaseMemory { bytes: 4096 }, None);
         self.tell_shell(of, FromExecutor::Finished(vec![report]), None);
     }
+}
+
+/// Every other dataset has replicas.
+fn level_of(dataset: DatasetId) -> StorageLevel {
+    if dataset.0.is_multiple_of(2) { StorageLevel::MemoryOnly } else { StorageLevel::MemoryAndDisk2 }
 }
 
 /// The map outputs that an attempt reads.

@@ -7,8 +7,8 @@ use super::executor::{ExecutorProcess, ToWorkerShell};
 use super::network::{Message, Past, Peer};
 use super::trace::say;
 use super::world::{ExecutorRef, Happening, TICK_US, World};
-use firesteel_common::block::{BlockId, BlockKind, MapStatus};
-use firesteel_common::id::{AppAttemptId, Incarnation, PluginHash, TaskId, WorkerId};
+use firesteel_common::block::{BlockCopy, BlockId, BlockKind};
+use firesteel_common::id::{AppAttemptId, Incarnation, PluginHash, WorkerId};
 use firesteel_common::protocol::executor::{ExecutorSetup, FromExecutor, ToExecutor};
 use firesteel_common::time::Timestamp;
 use firesteel_core::{CoreOptions, WorkerCore, WorkerEffect, WorkerEvent, invariants};
@@ -277,8 +277,8 @@ impl World {
             WorkerEffect::FreeApp(app) => process.blocks.retain(|block, _| block.app != app),
             // Simulated executors read the blocks of others by themselves.
             WorkerEffect::ConnectPeer { .. } => {}
-            WorkerEffect::CopyOutputs { app, from, address, outputs } => {
-                self.copy_outputs((host, life), (app, from), &address, outputs);
+            WorkerEffect::CopyBlocks { app, from, address, blocks } => {
+                self.copy_blocks((host, life), (app, from), &address, &blocks);
             }
             WorkerEffect::Leave => {
                 say!(self, "host-{host}: its worker leaves");
@@ -293,42 +293,43 @@ impl World {
         }
     }
 
-    /// A worker copies map outputs of one that leaves; it takes a while, and sees what is there at its end.
-    fn copy_outputs(
+    /// A worker copies blocks of another one; it takes a while, and sees what is there at its end.
+    fn copy_blocks(
         &mut self,
         (host, life): (usize, u64),
         (app, from): (AppAttemptId, WorkerId),
         address: &str,
-        outputs: Vec<(TaskId, MapStatus)>,
+        blocks: &[BlockCopy],
     ) {
         let delay = self.rng.between(1_000, 30_000);
         let address = address.to_owned();
-        let outputs = outputs.into_iter().map(|(task, _)| task).collect();
-        self.clock.after(delay, Happening::OutputsCopied { host, life, app, from, address, outputs });
+        let blocks = blocks.iter().map(|copy| copy.block).collect();
+        self.clock.after(delay, Happening::BlocksCopied { host, life, app, from, address, blocks });
     }
 
     /// The copies are there, as far as they could be made.
-    pub(crate) fn outputs_copied(
+    pub(crate) fn blocks_copied(
         &mut self,
         (host, life): (usize, u64),
         (app, from): (AppAttemptId, WorkerId),
         address: &str,
-        outputs: Vec<TaskId>,
+        blocks: Vec<BlockId>,
     ) {
         let mut copied = Vec::new();
-        for task in outputs {
-            let TaskId { app, stage, partition, attempt } = task;
-            let block = BlockId { app, kind: BlockKind::MapOutput { stage, partition, attempt } };
+        for block in blocks {
+            // There may be no room for a cached partition.
+            let no_room = matches!(block.kind, BlockKind::Cached { .. }) && self.rng.chance(15);
             let found = self.look_up(host, address, &block);
             let Some(process) = self.process(host, life) else { return };
-            if let Found::Content(content) = found {
-                process.blocks.insert(block, Stored { content, corrupt: false });
-                copied.push((task, true));
-            } else {
-                copied.push((task, false));
+            match found {
+                Found::Content(content) if !no_room => {
+                    process.blocks.insert(block, Stored { content, corrupt: false });
+                    copied.push((block, Some(64)));
+                }
+                _ => copied.push((block, None)),
             }
         }
-        self.worker_step(host, life, WorkerEvent::OutputsCopied { app, from, outputs: copied });
+        self.worker_step(host, life, WorkerEvent::BlocksCopied { app, from, blocks: copied });
     }
 
     fn start_executor(&mut self, host: usize, worker_life: u64, setup: ExecutorSetup) {

@@ -13,6 +13,7 @@ use super::scenario::{Kept, Scenario};
 use super::trace::{Trace, say};
 use super::worker::Host;
 use super::{Options, Outcome};
+use firesteel_common::block::BlockId;
 use firesteel_common::config::{PoolConfig, SchedulerConfig, SchedulerMode};
 use firesteel_common::id::{AppAttemptId, PluginHash, StageId, TaskId, WorkerId};
 use firesteel_common::protocol::executor::ToExecutor;
@@ -84,14 +85,14 @@ pub(crate) enum Happening {
         life: u64,
         plugin: PluginHash,
     },
-    /// A worker has copied, as far as it could, map outputs of one that leaves.
-    OutputsCopied {
+    /// A worker has copied, as far as it could, blocks of another one.
+    BlocksCopied {
         host: usize,
         life: u64,
         app: AppAttemptId,
         from: WorkerId,
         address: String,
-        outputs: Vec<TaskId>,
+        blocks: Vec<BlockId>,
     },
     /// An executor or a process of a worker says something to its shell.
     ToShell {
@@ -287,8 +288,8 @@ impl World {
             Happening::WorkerGoesOn { host, life } => self.worker_goes_on(host, life),
             Happening::WorkerDials { host, life } => self.worker_dials(host, life),
             Happening::PluginFetched { host, life, plugin } => self.plugin_fetched(host, life, plugin),
-            Happening::OutputsCopied { host, life, app, from, address, outputs } => {
-                self.outputs_copied((host, life), (app, from), &address, outputs);
+            Happening::BlocksCopied { host, life, app, from, address, blocks } => {
+                self.blocks_copied((host, life), (app, from), &address, blocks);
             }
             Happening::ToShell { host, life, message } => self.shell_hears(host, life, message),
             Happening::ToExecutor { to, message } => self.executor_hears(to, message),
@@ -325,7 +326,7 @@ impl World {
             Happening::WorkerTick { host, life }
             | Happening::WorkerDials { host, life }
             | Happening::PluginFetched { host, life, .. }
-            | Happening::OutputsCopied { host, life, .. }
+            | Happening::BlocksCopied { host, life, .. }
             | Happening::ToShell { host, life, .. } => waiting_at(&mut self.hosts, *host, *life),
             _ => None,
         };

@@ -1,7 +1,7 @@
 //! What a worker keeps of one application attempt: its executor, its attempts, its blocks, and everything
 //! that a new executor would have to be told again.
 
-use firesteel_common::block::{BlockId, BlockKind, MapStatus};
+use firesteel_common::block::{BlockCopy, BlockId, BlockKind, MapStatus, StorageLevel};
 use firesteel_common::event::FetchCause;
 use firesteel_common::id::{AppAttemptId, PluginHash, StageId, TaskId};
 use firesteel_common::options::Limits;
@@ -32,6 +32,15 @@ pub(crate) struct Unanswered {
     pub(crate) cause: FetchCause,
 }
 
+/// What is known of a block that is no map output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    /// Its length.
+    pub(crate) bytes: u64,
+    /// Where a cached partition may be.
+    pub(crate) level: StorageLevel,
+}
+
 /// One application attempt on this worker.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct App {
@@ -59,10 +68,10 @@ pub(crate) struct App {
     pub(crate) unanswered: BTreeMap<(TaskId, StageId, u32), Unanswered>,
     /// Map outputs by the attempt that wrote them.
     pub(crate) outputs: BTreeMap<TaskId, MapStatus>,
-    /// Map outputs of a worker that leaves, which are being copied.
-    pub(crate) copying: BTreeMap<TaskId, MapStatus>,
-    /// Results and cached partitions, with their lengths.
-    pub(crate) blocks: BTreeMap<BlockId, u64>,
+    /// Blocks of other workers that are being copied.
+    pub(crate) copying: BTreeMap<BlockId, BlockCopy>,
+    /// Results and cached partitions.
+    pub(crate) blocks: BTreeMap<BlockId, Held>,
     /// Execution memory that its executor has, in bytes.
     pub(crate) granted: u64,
 }
@@ -75,7 +84,7 @@ impl App {
                 .outputs
                 .get(&task)
                 .map(|status| OpenedBlock { bytes: status.bytes(), status: Some(status.clone()) }),
-            None => self.blocks.get(block).map(|bytes| OpenedBlock { bytes: *bytes, status: None }),
+            None => self.blocks.get(block).map(|held| OpenedBlock { bytes: held.bytes, status: None }),
         }
     }
 
@@ -86,7 +95,7 @@ impl App {
 
     /// Takes away what one attempt has left here; its blocks are to be freed.
     pub(crate) fn take_blocks_of(&mut self, task: &TaskId) -> Vec<BlockId> {
-        self.copying.remove(task);
+        self.copying.remove(&output_block(task));
         let mut taken: Vec<BlockId> =
             self.outputs.remove(task).map(|_| output_block(task)).into_iter().collect();
         let result = result_block(task);

@@ -1,10 +1,10 @@
 //! Blocks: which of them this worker holds for whom, and the budget of execution memory. Bytes are the
 //! shell's.
 
-use crate::app::{output_of, result_of};
+use crate::app::{Held, output_of, result_of};
 use crate::core::WorkerCore;
 use crate::event::WorkerEffect;
-use firesteel_common::block::{BlockId, BlockKind};
+use firesteel_common::block::{BlockId, BlockKind, StorageLevel};
 use firesteel_common::id::{AppAttemptId, DatasetId, StageId, TaskId};
 use firesteel_common::protocol::executor::ToExecutor;
 
@@ -20,7 +20,7 @@ impl WorkerCore {
         let leaving = self.leaving.contains(&id);
         match (self.apps.get_mut(&id), result_of(&block)) {
             (Some(app), Some(task)) if !leaving && app.running.contains(&task) => {
-                app.blocks.insert(block, bytes);
+                app.blocks.insert(block, Held { bytes, level: StorageLevel::MemoryAndDisk });
             }
             _ => out.push(WorkerEffect::FreeBlocks(vec![block])),
         }
@@ -31,7 +31,7 @@ impl WorkerCore {
         &mut self,
         id: AppAttemptId,
         request: u64,
-        block: BlockId,
+        (block, level): (BlockId, StorageLevel),
         bytes: u64,
         out: &mut Vec<WorkerEffect>,
     ) {
@@ -39,7 +39,7 @@ impl WorkerCore {
         let kept = fits && self.executor_lives(id);
         match self.apps.get_mut(&id) {
             Some(app) if kept => {
-                app.blocks.insert(block, bytes);
+                app.blocks.insert(block, Held { bytes, level });
             }
             _ => out.push(WorkerEffect::FreeBlocks(vec![block])),
         }
@@ -117,7 +117,7 @@ impl WorkerCore {
         };
         let freed: Vec<BlockId> = app.all_blocks().filter(goes).collect();
         app.outputs.retain(|task, _| !stages.contains(&task.stage));
-        app.copying.retain(|task, _| !stages.contains(&task.stage));
+        app.copying.retain(|block, _| !goes(block));
         app.blocks.retain(|block, _| !goes(block));
         for stage in &stages {
             app.stages.remove(stage);

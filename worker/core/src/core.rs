@@ -101,7 +101,7 @@ impl WorkerCore {
             WorkerEvent::Output { app, source, bytes } => self.output(app, source, bytes, out),
             WorkerEvent::BlocksLost(blocks) => self.blocks_lost(&blocks),
             WorkerEvent::Terminate => self.terminate(out),
-            WorkerEvent::OutputsCopied { app, from, outputs } => self.outputs_copied(app, from, outputs, out),
+            WorkerEvent::BlocksCopied { app, from, blocks } => self.blocks_copied(app, from, blocks, out),
             WorkerEvent::Tick => {
                 self.heartbeat(now, out);
                 self.stop_deaf_executors(now, out);
@@ -127,8 +127,8 @@ impl WorkerCore {
             ToWorker::Free { app, stages, datasets } => self.free(app, stages, datasets, out),
             ToWorker::FreeOutputs(tasks) => self.free_outputs(&tasks, out),
             ToWorker::EndApp(app) => self.end_app(app, out),
-            ToWorker::FetchOutputs { app, from, address, outputs } => {
-                self.fetch_outputs(app, (from, address), outputs, out);
+            ToWorker::FetchBlocks { app, from, address, blocks } => {
+                self.fetch_blocks(app, (from, address), blocks, out);
             }
             ToWorker::Drained => out.push(WorkerEffect::Leave),
             ToWorker::Drain => self.draining = true,
@@ -150,7 +150,9 @@ impl WorkerCore {
                     out.push(WorkerEffect::ConnectPeer { app, request, worker, address });
                 }
             }
-            FromExecutor::Store { request, block, bytes, .. } => self.store(app, request, block, bytes, out),
+            FromExecutor::Store { request, block, bytes, level } => {
+                self.store(app, request, (block, level), bytes, out);
+            }
             FromExecutor::AcquireMemory { request, bytes } => self.acquire(app, request, bytes, out),
             FromExecutor::ReleaseMemory { bytes } => self.release(app, bytes),
         }

@@ -1,11 +1,11 @@
-//! How a worker leaves, and how it takes over the map outputs of another that does. What is needed of a
-//! worker that leaves, and who takes it, the master decides; bytes are the shell's.
+//! How a worker leaves, and how it copies blocks of another: of one that leaves, or as replicas. What is
+//! copied, and by whom, the master decides; bytes are the shell's.
 
-use crate::app::output_block;
+use crate::app::{Held, output_of};
 use crate::core::WorkerCore;
 use crate::event::WorkerEffect;
-use firesteel_common::block::MapStatus;
-use firesteel_common::id::{AppAttemptId, TaskId, WorkerId};
+use firesteel_common::block::{BlockCopy, BlockId, BlockKind};
+use firesteel_common::id::{AppAttemptId, WorkerId};
 use firesteel_common::protocol::worker::ToMaster;
 use std::sync::Arc;
 
@@ -35,53 +35,59 @@ impl WorkerCore {
         }
     }
 
-    /// Map outputs of a worker that leaves are to be copied.
-    pub(crate) fn fetch_outputs(
+    /// Blocks of another worker are to be copied.
+    pub(crate) fn fetch_blocks(
         &mut self,
         id: AppAttemptId,
         (from, address): (WorkerId, Arc<str>),
-        mut outputs: Vec<(TaskId, MapStatus)>,
+        mut blocks: Vec<BlockCopy>,
         out: &mut Vec<WorkerEffect>,
     ) {
         let app = self.apps.entry(id).or_default();
-        let here: Vec<(TaskId, bool)> = (outputs.iter())
-            .filter(|(task, _)| app.outputs.contains_key(task) && task.app == id)
-            .map(|(task, _)| (*task, true))
-            .collect();
-        outputs.retain(|(task, status)| {
-            let fits = task.app == id && !app.outputs.contains_key(task) && !app.knows(task);
-            fits && app.copying.insert(*task, status.clone()).is_none()
+        let own = blocks.iter().map(|copy| copy.block).filter(|block| block.app == id);
+        let here: Vec<(BlockId, bool)> =
+            own.filter(|block| app.find(block).is_some()).map(|block| (block, true)).collect();
+        blocks.retain(|copy| {
+            let may_come = match (copy.block.kind, output_of(&copy.block)) {
+                (BlockKind::Cached { .. }, _) => copy.status.is_none(),
+                (_, Some(task)) => copy.status.is_some() && !app.knows(&task),
+                _ => false,
+            };
+            let fits = may_come && copy.block.app == id && app.find(&copy.block).is_none();
+            fits && app.copying.insert(copy.block, copy.clone()).is_none()
         });
         if !here.is_empty() {
-            self.say(ToMaster::OutputsMoved { app: id, from, outputs: here }, out);
+            self.say(ToMaster::BlocksCopied { app: id, from, blocks: here }, out);
         }
-        if !outputs.is_empty() {
-            out.push(WorkerEffect::CopyOutputs { app: id, from, address, outputs });
+        if !blocks.is_empty() {
+            out.push(WorkerEffect::CopyBlocks { app: id, from, address, blocks });
         }
     }
 
     /// Copies are here, or could not be made. One that nobody waits for any more is freed; so is one of which
     /// the master cannot be told now, since it would not be asked for.
-    pub(crate) fn outputs_copied(
+    pub(crate) fn blocks_copied(
         &mut self,
         id: AppAttemptId,
         from: WorkerId,
-        outputs: Vec<(TaskId, bool)>,
+        blocks: Vec<(BlockId, Option<u64>)>,
         out: &mut Vec<WorkerEffect>,
     ) {
         let registered = self.link.registered;
         let mut freed = Vec::new();
         let mut told = Vec::new();
-        for (task, copied) in outputs {
-            let app = self.apps.get_mut(&id);
-            let status = app.and_then(|app| app.copying.remove(&task));
-            match (status, self.apps.get_mut(&id)) {
-                (Some(status), Some(app)) if copied && registered => {
-                    app.outputs.insert(task, status);
-                    told.push((task, true));
+        for (block, copied) in blocks {
+            let wanted = self.apps.get_mut(&id).and_then(|app| Some((app.copying.remove(&block)?, app)));
+            match (wanted, copied) {
+                (Some((copy, app)), Some(bytes)) if registered => {
+                    match (output_of(&block), copy.status) {
+                        (Some(task), Some(status)) => drop(app.outputs.insert(task, status)),
+                        _ => drop(app.blocks.insert(block, Held { bytes, level: copy.level })),
+                    }
+                    told.push((block, true));
                 }
-                (Some(_), _) if !copied => told.push((task, false)),
-                _ if copied => freed.push(output_block(&task)),
+                (Some(_), None) => told.push((block, false)),
+                (_, Some(_)) => freed.push(block),
                 _ => {}
             }
         }
@@ -89,7 +95,7 @@ impl WorkerCore {
             out.push(WorkerEffect::FreeBlocks(freed));
         }
         if registered && !told.is_empty() {
-            self.say(ToMaster::OutputsMoved { app: id, from, outputs: told }, out);
+            self.say(ToMaster::BlocksCopied { app: id, from, blocks: told }, out);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Everything that can happen to a worker, and everything it may want done. The shell keeps descriptors,
 //! sockets and processes; here are only their names.
 
-use firesteel_common::block::{BlockId, MapStatus};
+use firesteel_common::block::{BlockCopy, BlockId};
 use firesteel_common::error::Error;
-use firesteel_common::id::{AppAttemptId, PluginHash, TaskId, WorkerId};
+use firesteel_common::id::{AppAttemptId, PluginHash, WorkerId};
 use firesteel_common::protocol::executor::{ExecutorSetup, FromExecutor, ToExecutor};
 use firesteel_common::protocol::worker::{DriverLaunch, FromWorker, ToWorker};
 use firesteel_common::sandbox::Ending;
@@ -68,15 +68,15 @@ pub enum WorkerEvent {
     BlocksLost(Vec<BlockId>),
     /// The process was asked to end: leave, as soon as nothing of this worker is needed any more.
     Terminate,
-    /// What became of the copies that [`WorkerEffect::CopyOutputs`] asked for. Those that succeeded are in
+    /// What became of the copies that [`WorkerEffect::CopyBlocks`] asked for. Those that succeeded are in
     /// the store, sealed.
-    OutputsCopied {
+    BlocksCopied {
         /// Whose they are.
         app: AppAttemptId,
         /// Who held them.
         from: WorkerId,
-        /// The map outputs, each with whether its copy is there.
-        outputs: Vec<(TaskId, bool)>,
+        /// The blocks, each with its bytes if its copy is there.
+        blocks: Vec<(BlockId, Option<u64>)>,
     },
     /// Time has passed. Sent at least every 100 ms of real time.
     Tick,
@@ -125,9 +125,10 @@ pub enum WorkerEffect {
     FreeBlocks(Vec<BlockId>),
     /// Free all blocks and directories of an application attempt.
     FreeApp(AppAttemptId),
-    /// Copy map outputs from the data server of another worker into the store, then say
-    /// [`WorkerEvent::OutputsCopied`]. A copy whose bytes do not fit its status has failed.
-    CopyOutputs {
+    /// Copy blocks from the data server of another worker into the store, then say
+    /// [`WorkerEvent::BlocksCopied`]. A copy whose bytes do not fit its status has failed; so has a cached
+    /// partition for which there is no room.
+    CopyBlocks {
         /// Whose they are.
         app: AppAttemptId,
         /// Who holds them.
@@ -135,7 +136,7 @@ pub enum WorkerEffect {
         /// The address of its data server.
         address: Arc<str>,
         /// Which, and what they are.
-        outputs: Vec<(TaskId, MapStatus)>,
+        blocks: Vec<BlockCopy>,
     },
     /// Nothing of this worker is needed any more: end, without an error.
     Leave,

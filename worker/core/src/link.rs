@@ -5,9 +5,11 @@
 //! (attempts, outputs, drivers) needs nothing more; what it cannot (a failed fetch whose reader waits) is
 //! said again after each registration.
 
+use crate::app::result_of;
 use crate::core::WorkerCore;
 use crate::event::WorkerEffect;
 use firesteel_common::Payload;
+use firesteel_common::block::StoredBlock;
 use firesteel_common::id::{AppAttemptId, Epoch, TaskId, WorkerId};
 use firesteel_common::protocol::worker::{FromWorker, Registration, ToMaster};
 use firesteel_common::task::{ResultValue, TaskOutcome, TaskReport};
@@ -109,7 +111,8 @@ impl WorkerCore {
             let is_reported = |task: &TaskId| !app.running.contains(task) && !unsaid.contains(task);
             let finished = app.outputs.iter().filter(|(task, _)| is_reported(task));
             outputs.extend(finished.map(|(task, status)| (*task, status.clone())));
-            cached.extend(app.blocks.keys().filter(|block| crate::app::result_of(block).is_none()));
+            let partitions = app.blocks.iter().filter(|(block, _)| result_of(block).is_none());
+            cached.extend(partitions.map(|(block, held)| StoredBlock { block: *block, level: held.level }));
         }
         running.extend(unsaid);
         running.extend(self.link.recent.iter().map(|(_, report)| report.task));

@@ -178,9 +178,9 @@ fn words(effect: &WorkerEffect) -> String {
         }
         WorkerEffect::FreeApp(_) => "free app".into(),
         WorkerEffect::ConnectPeer { address, .. } => format!("connect {address}"),
-        WorkerEffect::CopyOutputs { address, outputs, .. } => {
-            let tasks: Vec<TaskId> = outputs.iter().map(|(task, _)| *task).collect();
-            format!("copy {} from {address}", list(&tasks))
+        WorkerEffect::CopyBlocks { address, blocks, .. } => {
+            let names: Vec<String> = blocks.iter().map(|copy| copy.block.to_string()).collect();
+            format!("copy {} from {address}", names.join(","))
         }
         WorkerEffect::Leave => "leave".into(),
         WorkerEffect::Exit(error) => format!("exit {}", error.code),
@@ -201,9 +201,9 @@ fn said(message: &ToMaster) -> String {
         ToMaster::Heartbeat => "heartbeat".into(),
         ToMaster::Refusals { .. } => "refusals".into(),
         ToMaster::Draining => "draining".into(),
-        ToMaster::OutputsMoved { outputs, .. } => {
-            let one = |(task, moved): &(TaskId, bool)| format!("{}={moved}", short(task));
-            format!("moved {}", outputs.iter().map(one).collect::<Vec<_>>().join(","))
+        ToMaster::BlocksCopied { blocks, .. } => {
+            let one = |(block, copied): &(BlockId, bool)| format!("{block}={copied}");
+            format!("copied {}", blocks.iter().map(one).collect::<Vec<_>>().join(","))
         }
         ToMaster::TasksFinished(reports) => {
             let one = |report: &TaskReport| {

@@ -8,7 +8,7 @@ use super::mapped::Lookup;
 use super::output::{self, MapOutput};
 use super::signal::Signal;
 use super::task::release_memory;
-use firesteel_common::block::{BlockId, BlockKind, MapStatus, StorageLevel};
+use firesteel_common::block::{BlockId, BlockKind, MapStatus, StorageLevel, StoredBlock};
 use firesteel_common::id::{StageId, TaskId};
 use firesteel_common::protocol::executor::FromExecutor;
 use firesteel_common::protocol::worker::{CachedPlace, StageCode, TaskLaunch};
@@ -32,7 +32,7 @@ pub struct TaskContext {
     signal: Arc<Signal>,
     metrics: Arc<Mutex<TaskMetrics>>,
     accumulators: Mutex<Vec<AccumulatorUpdate>>,
-    stored: Mutex<Vec<BlockId>>,
+    stored: Mutex<Vec<StoredBlock>>,
     output: Output,
     /// Execution memory that was granted and not returned.
     memory: AtomicU64,
@@ -83,7 +83,7 @@ impl TaskContext {
     }
 
     /// What it has stored.
-    pub fn take_stored(&self) -> Vec<BlockId> {
+    pub fn take_stored(&self) -> Vec<StoredBlock> {
         std::mem::take(&mut self.stored.lock())
     }
 
@@ -204,7 +204,7 @@ impl TaskIo for TaskContext {
         let answer = self.host.answers.ask(&self.host.worker, &self.signal, Some(fd.as_fd()), store)?;
         let kept = matches!(answer, Answer::Stored(true));
         if kept {
-            self.stored.lock().push(block);
+            self.stored.lock().push(StoredBlock { block, level });
             let mut metrics = self.metrics.lock();
             metrics.written_bytes += bytes;
             metrics.written_records += records;

@@ -1,8 +1,9 @@
-//! Copies of map outputs of a worker that leaves: fetched as a reader fetches them, and kept in the store.
-//! Which are copied, and what becomes of them, is not decided here.
+//! Copies of blocks of another worker, which leaves or whose cached partitions are to have replicas: fetched
+//! as a reader fetches them, and kept in the store. Which are copied, and what becomes of them, is not
+//! decided here.
 
-use firesteel_common::block::{BlockId, BlockKind, MapStatus, StorageLevel};
-use firesteel_common::id::{AppAttemptId, TaskId};
+use firesteel_common::block::{BlockCopy, BlockId};
+use firesteel_common::id::AppAttemptId;
 use firesteel_common::protocol::data::BlockRequest;
 use firesteel_common::protocol::hello::Role;
 use firesteel_common::{Error, ErrorCode, Result};
@@ -17,38 +18,44 @@ const DIAL_MAX: Duration = Duration::from_secs(3);
 /// Bytes that are on their way through this process at once.
 const BUFFER_LEN: usize = 256 * 1024;
 
-/// Copies outputs one after the other; says for each whether it is in the store now.
+/// Copies blocks one after the other; gives for each its bytes if it is in the store now.
 pub fn copy(
     (transport, address, key): (&Transport, &str, &Key),
     store: &BlockStore,
     app: AppAttemptId,
-    outputs: &[(TaskId, MapStatus)],
-) -> Vec<(TaskId, bool)> {
+    blocks: &[BlockCopy],
+) -> Vec<(BlockId, Option<u64>)> {
     let mut client = None;
-    let mut copied = Vec::with_capacity(outputs.len());
-    for (task, status) in outputs {
+    let mut copied = Vec::with_capacity(blocks.len());
+    for copy in blocks {
         let connected = match client.take() {
             Some(client) => Ok(client),
             None => transport.connect(address, Role::Reader(app), key, DIAL_MAX).map(DataClient::new),
         };
-        let done = connected.and_then(|mut open| copy_one(&mut open, store, task, status).map(|()| open));
-        copied.push((*task, done.is_ok()));
+        let done = connected.and_then(|mut open| Ok((copy_one(&mut open, store, copy)?, open)));
+        let block = copy.block;
         match done {
-            Ok(open) => client = Some(open),
-            Err(error) => tracing::warn!("copying the output of {task} from {address}: {error}"),
+            Ok((bytes, open)) => {
+                client = Some(open);
+                copied.push((block, bytes));
+            }
+            Err(error) => {
+                tracing::warn!("copying {block} from {address}: {error}");
+                copied.push((block, None));
+            }
         }
     }
     copied
 }
 
-fn copy_one(client: &mut DataClient, store: &BlockStore, task: &TaskId, status: &MapStatus) -> Result<()> {
-    let TaskId { app, stage, partition, attempt } = *task;
-    let block = BlockId { app, kind: BlockKind::MapOutput { stage, partition, attempt } };
-    client.request(&BlockRequest { block, reducers: None })?;
+/// Copies a block; `None` if it is a cached partition for which there is no room.
+fn copy_one(client: &mut DataClient, store: &BlockStore, copy: &BlockCopy) -> Result<Option<u64>> {
+    let BlockCopy { block, status, level } = copy;
+    client.request(&BlockRequest { block: *block, reducers: None })?;
     let Some((found, bytes)) = client.reply()? else {
         return Err(Error::new(ErrorCode::BlockMissing, format!("{block} is not there any more")));
     };
-    if !found.same_output(status) || bytes != status.bytes() {
+    if status.as_ref().is_some_and(|status| !found.same_output(status) || bytes != status.bytes()) {
         let message = format!("{block} is not what its worker had reported");
         return Err(Error::new(ErrorCode::BlockCorrupt, message));
     }
@@ -61,6 +68,5 @@ fn copy_one(client: &mut DataClient, store: &BlockStore, task: &TaskId, status: 
         file.write_all(&buffer[..part]).map_err(|cause| Error::io("keeping a copy of a block", &cause))?;
         left -= part as u64;
     }
-    store.put(block, file.into(), bytes, Some(status.clone()), StorageLevel::MemoryAndDisk)?;
-    Ok(())
+    Ok(store.put(*block, file.into(), bytes, status.clone(), *level)?.then_some(bytes))
 }

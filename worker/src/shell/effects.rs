@@ -194,12 +194,12 @@ impl Hands {
                     directory.remove_app(app);
                 })?;
             }
-            WorkerEffect::CopyOutputs { app, from, address, outputs } => {
+            WorkerEffect::CopyBlocks { app, from, address, blocks } => {
                 let (key, events) = (self.key.for_app(app), self.events.clone());
                 let (transport, store) = (self.address.transport().clone(), self.store.clone());
                 self.copies.run(move || {
-                    let outputs = copies::copy((&transport, &address, &key), &store, app, &outputs);
-                    events.event(WorkerEvent::OutputsCopied { app, from, outputs });
+                    let blocks = copies::copy((&transport, &address, &key), &store, app, &blocks);
+                    events.event(WorkerEvent::BlocksCopied { app, from, blocks });
                 })?;
             }
             // The actor ends itself.

@@ -111,11 +111,11 @@ impl BlockStore {
         let fd = Arc::new(fd);
         let is_cached = matches!(id.kind, BlockKind::Cached { .. });
         // Only cached partitions have a choice.
-        let to_disk = is_cached && level == StorageLevel::DiskOnly;
+        let to_disk = is_cached && !level.uses_memory();
         let fits = !to_disk && self.make_room(&id, bytes);
         let place = if fits || !is_cached {
             Place::Memory(fd)
-        } else if level == StorageLevel::MemoryOnly {
+        } else if !level.uses_disk() {
             return Ok(false);
         } else {
             match self.spill(&fd, bytes) {
@@ -258,7 +258,7 @@ impl BlockStore {
         let fits = blocks.over(self.budget, bytes).is_none();
         if let Some(entry) = blocks.by_id.get_mut(id)
             && fits
-            && entry.level != StorageLevel::DiskOnly
+            && entry.level.uses_memory()
             && matches!(entry.place, Place::Disk(_))
         {
             entry.place = Place::Memory(fd.clone());
@@ -371,8 +371,8 @@ impl Blocks {
                 break;
             }
             *over = over.saturating_sub(victim.bytes);
-            let level = self.by_id.get(&victim.id).map(|entry| entry.level);
-            let spill = can_spill && level == Some(StorageLevel::MemoryAndDisk);
+            let uses_disk = self.by_id.get(&victim.id).is_some_and(|entry| entry.level.uses_disk());
+            let spill = can_spill && uses_disk;
             if spill { spills.push(victim) } else { drops.push(victim) }
         }
         (drops, spills)

@@ -1,6 +1,7 @@
 //! Effects as short lines.
 
 use crate::Effect;
+use firesteel_common::block::{BlockCopy, BlockKind};
 use firesteel_common::event::{AppEvent, StartCause};
 use firesteel_common::id::TaskId;
 use firesteel_common::job::JobEvent;
@@ -48,8 +49,15 @@ fn to_worker(message: &ToWorker) -> Option<String> {
         }
         ToWorker::FreeOutputs(tasks) => format!("free outputs {}", list(tasks, short)),
         ToWorker::EndApp(app) => format!("end {app}"),
-        ToWorker::FetchOutputs { from, outputs, .. } => {
-            format!("fetch {} from {from}", list(outputs, |(task, _)| short(task)))
+        ToWorker::FetchBlocks { from, blocks, .. } => {
+            let name = |copy: &BlockCopy| match copy.block.kind {
+                BlockKind::MapOutput { stage, partition, attempt } => {
+                    format!("{}/{partition}.{attempt}", stage.0)
+                }
+                BlockKind::Cached { partition, .. } => format!("cached {partition}"),
+                _ => copy.block.to_string(),
+            };
+            format!("fetch {} from {from}", list(blocks, name))
         }
         ToWorker::Drain => "drain".to_owned(),
         ToWorker::Drained => "drained".to_owned(),

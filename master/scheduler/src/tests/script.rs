@@ -4,7 +4,7 @@ use super::render::line;
 use super::settings::{config, fair};
 use crate::{AppSubmission, Effect, Event, LinkId, Scheduler, invariants};
 use firesteel_common::Payload;
-use firesteel_common::block::{BlockId, BlockKind, MapStatus, SegmentStat};
+use firesteel_common::block::{BlockId, BlockKind, MapStatus, SegmentStat, StorageLevel, StoredBlock};
 use firesteel_common::error::{Error, ErrorCode};
 use firesteel_common::event::FetchCause;
 use firesteel_common::graph::{
@@ -333,9 +333,10 @@ impl Script {
 
     fn say_report(&mut self, name: &str, task: TaskId, outcome: TaskOutcome, words: &Words<'_>) {
         let update = AccumulatorUpdate { id: 0, value: Payload::empty() };
-        let stored = words.list("stored").into_iter().map(|partition| BlockId {
-            app: task.app,
-            kind: BlockKind::Cached { dataset: DatasetId(1), partition },
+        let twice = words.has("twice");
+        let stored = words.list("stored").into_iter().map(|partition| StoredBlock {
+            block: cached_block(task.app, partition),
+            level: if twice { StorageLevel::MemoryOnly2 } else { StorageLevel::MemoryOnly },
         });
         let report = TaskReport {
             task,
@@ -489,6 +490,11 @@ fn job_spec(id: u32, stages: Vec<StageSpec>, words: &Words<'_>) -> JobSpec {
         open: words.has("open"),
         group: words.get("group").unwrap_or_default().to_owned(),
     }
+}
+
+/// A partition of the one dataset that is cached here.
+pub(super) fn cached_block(app: AppAttemptId, partition: u32) -> BlockId {
+    BlockId { app, kind: BlockKind::Cached { dataset: DatasetId(1), partition } }
 }
 
 fn program() -> DriverProgram {

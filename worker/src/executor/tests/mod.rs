@@ -3,7 +3,7 @@
 
 mod world;
 
-use firesteel_common::block::{BlockId, BlockKind, SegmentHeader, StorageLevel};
+use firesteel_common::block::{BlockId, BlockKind, SegmentHeader, StorageLevel, StoredBlock};
 use firesteel_common::event::FetchCause;
 use firesteel_common::graph::ReadRange;
 use firesteel_common::id::DatasetId;
@@ -274,7 +274,10 @@ fn a_cached_partition_is_read_where_it_is() {
     let b = Worker::start(2, &key, Ok(body), None);
     a.reduce(vec![], 0, vec![]);
     let report = a.report();
-    assert_eq!((&inline(&report)[..], report.stored), (&b"kept"[..], vec![block]));
+    assert_eq!(
+        (&inline(&report)[..], report.stored),
+        (&b"kept"[..], vec![StoredBlock { block, level: StorageLevel::MemoryOnly }])
+    );
     assert_eq!(report.accumulators[0].id, 50);
     b.reduce(vec![], 1, vec![]);
     assert_eq!(&inline(&b.report())[..], b"none");
