@@ -221,6 +221,39 @@ pub struct SegmentHeader {
     pub checksum: u64,
 }
 
+/// A header whose payload comes in parts.
+pub struct Sealing {
+    header: SegmentHeader,
+    hasher: Xxh3,
+    left: u64,
+}
+
+impl Sealing {
+    /// Takes a part into the checksum.
+    ///
+    /// # Errors
+    /// `INTERNAL` if the payload becomes longer than was said.
+    pub fn add(&mut self, part: &[u8]) -> Result<(), Error> {
+        let Some(left) = self.left.checked_sub(part.len() as u64) else {
+            return Err(Error::new(ErrorCode::Internal, "a segment is longer than was said of it"));
+        };
+        self.left = left;
+        self.hasher.update(part);
+        Ok(())
+    }
+
+    /// How many bytes are missing.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// The header of all parts.
+    pub fn finish(mut self) -> SegmentHeader {
+        self.hasher.update(&[0; ALIGNMENT][..padding(self.header.stored_len as usize)]);
+        SegmentHeader { checksum: self.hasher.digest(), ..self.header }
+    }
+}
+
 impl SegmentHeader {
     /// Makes the header of a payload, checksum included.
     pub fn seal(encoding: Encoding, type_tag: u64, raw_len: u64, records: u64, stored: &[u8]) -> Self {
@@ -236,6 +269,15 @@ impl SegmentHeader {
         hasher.update(stored);
         hasher.update(padding);
         hasher.digest()
+    }
+
+    /// Begins the header of a payload that is stored as it is and comes in parts.
+    pub fn seal_parts(type_tag: u64, records: u64, len: u64) -> Sealing {
+        let encoding = Encoding::Plain;
+        let header = Self { encoding, type_tag, raw_len: len, stored_len: len, records, checksum: 0 };
+        let mut hasher = Xxh3::new();
+        hasher.update(&header.encode());
+        Sealing { header, hasher, left: len }
     }
 
     /// Bytes of the whole segment: header, payload, padding.

@@ -2,7 +2,7 @@
 
 use crate::block::{BlockId, MapStatus, SegmentHeader, StorageLevel, StoredBlock};
 use crate::bytes::Payload;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::graph::ReadRange;
 use crate::id::{TaskId, WorkerId};
 use serde::{Deserialize, Serialize};
@@ -199,6 +199,15 @@ pub trait MapOutputWriter: Send {
     /// Appends the segment of the next reducer (they are counted from 0). A payload without records writes
     /// nothing.
     fn append(&mut self, type_tag: u64, records: u64, payload: &[u8]) -> Result<()>;
+
+    /// Appends a part of the segment of the next reducer. `records` and `len` (bytes) are those of the whole
+    /// segment, which ends with the part that makes it as long as that.
+    fn append_part(&mut self, type_tag: u64, records: u64, len: u64, part: &[u8]) -> Result<()> {
+        if part.len() as u64 == len {
+            return self.append(type_tag, records, part);
+        }
+        Err(Error::new(ErrorCode::Unsupported, "this map output takes whole segments only"))
+    }
 
     /// Ends the output: reducers that got no segment have an empty one. `statistics` travels to the driver.
     fn finish(self: Box<Self>, statistics: Payload) -> Result<MapStatus>;

@@ -5,7 +5,7 @@ use crate::record::Record;
 use std::hash::{BuildHasher, Hash};
 
 /// Sixteen bytes that stand for a key. Equal keys have equal digests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Digest {
     /// The key itself, its first bytes, or a hash.
     pub low: u64,

@@ -124,7 +124,9 @@ impl<'s> Record<'s> for Stats {
         (self.count, numbers).encode(out);
     }
 
-    fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+    crate::record::owned!();
+
+    fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
         let (count, [mean, squares, min, max, sum, lost]) = <(u64, [f64; 6])>::decode(reader)?;
         Ok(Self { count, mean, squares, min, max, sum, lost })
     }

@@ -22,6 +22,11 @@ impl<'s> Reader<'s> {
         Self { bytes }
     }
 
+    /// How many bytes have not been read.
+    pub fn left(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether all bytes have been read.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
@@ -110,6 +115,42 @@ pub trait Record<'s>: Sized + Send + 's {
     /// # Errors
     /// `CODEC` if the bytes are not one.
     fn decode(reader: &mut Reader<'s>) -> Result<Self>;
+
+    /// Whether it borrows nothing, and [`Record::decode_owned`] reads it. What such records are read from is
+    /// let go at once; of others it is held until the task ends.
+    const OWNED: bool = false;
+
+    /// Reads it from bytes that need not stay in place.
+    ///
+    /// # Errors
+    /// `CODEC` if the bytes are not one, `INTERNAL` if it borrows.
+    fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
+        let _ = reader;
+        let name = std::any::type_name::<Self>();
+        Err(Error::new(ErrorCode::Internal, format!("a {name} was to be read from bytes that go away")))
+    }
+
+    /// About how many bytes it owns beyond its own size: by it operators know when they must spill. As it
+    /// stands it takes the encoded length, if there is anything to drop.
+    fn heap(&self) -> usize {
+        if !std::mem::needs_drop::<Self>() {
+            return 0;
+        }
+        let mut encoded = Vec::new();
+        self.encode(&mut encoded);
+        encoded.len()
+    }
+}
+
+/// What an allocation costs beside its bytes, about.
+const ALLOCATION: usize = 16;
+
+/// What items own, beyond their own size.
+fn heap_of<'s, T: Record<'s>>(items: &[T]) -> usize {
+    if !std::mem::needs_drop::<T>() {
+        return 0;
+    }
+    items.iter().map(T::heap).sum()
 }
 
 /// Names the type of a record in the header of segments.
@@ -119,6 +160,19 @@ pub fn type_tag<T>() -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// What is the same for all types that borrow nothing.
+macro_rules! owned {
+    () => {
+        const OWNED: bool = true;
+        #[inline(always)]
+        fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+            Self::decode_owned(reader)
+        }
+    };
+}
+
+pub(crate) use owned;
+
 macro_rules! unsigned {
     ($($name:ty),*) => {$(
         impl<'s> Record<'s> for $name {
@@ -127,8 +181,9 @@ macro_rules! unsigned {
             fn encode(&self, out: &mut Vec<u8>) {
                 put_varint(out, *self as u64);
             }
+            owned!();
             #[inline(always)]
-            fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+            fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
                 Self::try_from(reader.varint()?).map_err(|_| damaged())
             }
         }
@@ -145,8 +200,9 @@ macro_rules! signed {
                 let value = *self as i64;
                 put_varint(out, (value << 1) as u64 ^ (value >> 63) as u64);
             }
+            owned!();
             #[inline(always)]
-            fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+            fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
                 let value = reader.varint()?;
                 Self::try_from((value >> 1) as i64 ^ -((value & 1) as i64)).map_err(|_| damaged())
             }
@@ -163,8 +219,9 @@ macro_rules! fixed {
             fn encode(&self, out: &mut Vec<u8>) {
                 out.extend_from_slice(&self.to_le_bytes());
             }
+            owned!();
             #[inline(always)]
-            fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+            fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
                 Ok(Self::from_le_bytes(reader.array()?))
             }
         }
@@ -177,7 +234,8 @@ impl<'s> Record<'s> for bool {
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(u8::from(*self));
     }
-    fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+    owned!();
+    fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
         match reader.array()? {
             [0] => Ok(false),
             [1] => Ok(true),
@@ -191,7 +249,8 @@ impl<'s> Record<'s> for char {
     fn encode(&self, out: &mut Vec<u8>) {
         put_varint(out, u64::from(u32::from(*self)));
     }
-    fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+    owned!();
+    fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
         u32::decode(reader)?.try_into().map_err(|_| damaged())
     }
 }
@@ -227,9 +286,27 @@ impl<'s> Record<'s> for String {
     fn encode(&self, out: &mut Vec<u8>) {
         self.as_bytes().encode(out);
     }
-    fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+    owned!();
+    fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
         Ok(<&str>::decode(reader)?.to_owned())
     }
+    fn heap(&self) -> usize {
+        self.capacity() + ALLOCATION
+    }
+}
+
+/// A list: its length, then its items.
+#[inline(always)]
+fn items_of<'r, T>(
+    reader: &mut Reader<'r>,
+    decode: impl Fn(&mut Reader<'r>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let len = reader.length()?;
+    let mut items = Vec::with_capacity(len.min(reader.bytes.len()));
+    for _ in 0..len {
+        items.push(decode(reader)?);
+    }
+    Ok(items)
 }
 
 impl<'s, T: Record<'s>> Record<'s> for Vec<T> {
@@ -239,12 +316,14 @@ impl<'s, T: Record<'s>> Record<'s> for Vec<T> {
         self.iter().for_each(|item| item.encode(out));
     }
     fn decode(reader: &mut Reader<'s>) -> Result<Self> {
-        let len = reader.length()?;
-        let mut items = Vec::with_capacity(len.min(reader.bytes.len()));
-        for _ in 0..len {
-            items.push(T::decode(reader)?);
-        }
-        Ok(items)
+        items_of(reader, T::decode)
+    }
+    const OWNED: bool = T::OWNED;
+    fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
+        items_of(reader, T::decode_owned)
+    }
+    fn heap(&self) -> usize {
+        self.capacity() * size_of::<T>() + ALLOCATION + heap_of(self)
     }
 }
 
@@ -259,6 +338,31 @@ impl<'s, T: Record<'s>> Record<'s> for Option<T> {
     fn decode(reader: &mut Reader<'s>) -> Result<Self> {
         bool::decode(reader)?.then(|| T::decode(reader)).transpose()
     }
+    const OWNED: bool = T::OWNED;
+    fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
+        bool::decode_owned(reader)?.then(|| T::decode_owned(reader)).transpose()
+    }
+    fn heap(&self) -> usize {
+        self.as_ref().map_or(0, T::heap)
+    }
+}
+
+/// An array of what is decoded one after the other.
+#[inline(always)]
+fn array_of<T, const N: usize>(mut decode: impl FnMut() -> Result<T>) -> Result<[T; N]> {
+    let mut failure = None;
+    let items: [Option<T>; N] = std::array::from_fn(|_| match decode() {
+        Ok(item) => Some(item),
+        Err(error) => {
+            failure = Some(error);
+            None
+        }
+    });
+    if items.iter().any(Option::is_none) {
+        return Err(failure.unwrap_or_else(damaged));
+    }
+    let items: Vec<T> = items.into_iter().flatten().collect();
+    items.try_into().map_err(|_| damaged())
 }
 
 impl<'s, T: Record<'s>, const N: usize> Record<'s> for [T; N] {
@@ -269,19 +373,15 @@ impl<'s, T: Record<'s>, const N: usize> Record<'s> for [T; N] {
     }
     #[inline(always)]
     fn decode(reader: &mut Reader<'s>) -> Result<Self> {
-        let mut failure = None;
-        let items: [Option<T>; N] = std::array::from_fn(|_| match T::decode(reader) {
-            Ok(item) => Some(item),
-            Err(error) => {
-                failure = Some(error);
-                None
-            }
-        });
-        if items.iter().any(Option::is_none) {
-            return Err(failure.unwrap_or_else(damaged));
-        }
-        let items: Vec<T> = items.into_iter().flatten().collect();
-        items.try_into().map_err(|_| damaged())
+        array_of(|| T::decode(reader))
+    }
+    const OWNED: bool = T::OWNED;
+    #[inline(always)]
+    fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
+        array_of(|| T::decode_owned(reader))
+    }
+    fn heap(&self) -> usize {
+        heap_of(self)
     }
 }
 
@@ -299,6 +399,17 @@ macro_rules! tuples {
                 $(let $name = $name::decode(reader)?;)*
                 Ok(($($name,)*))
             }
+            const OWNED: bool = $($name::OWNED)&&*;
+            #[inline(always)]
+            #[expect(non_snake_case, reason = "a type parameter lends its name to its value")]
+            fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
+                $(let $name = $name::decode_owned(reader)?;)*
+                Ok(($($name,)*))
+            }
+            #[inline(always)]
+            fn heap(&self) -> usize {
+                0 $(+ if std::mem::needs_drop::<$name>() { self.$at.heap() } else { 0 })*
+            }
         }
     )*};
 }
@@ -314,7 +425,8 @@ tuples! {
 impl<'s> Record<'s> for () {
     type Owned = ();
     fn encode(&self, _out: &mut Vec<u8>) {}
-    fn decode(_reader: &mut Reader<'s>) -> Result<Self> {
+    owned!();
+    fn decode_owned(_reader: &mut Reader<'_>) -> Result<Self> {
         Ok(())
     }
 }
@@ -342,6 +454,10 @@ macro_rules! record {
                 $crate::record::encode_serde(self, out);
             }
             fn decode(reader: &mut $crate::record::Reader<'s>) -> $crate::Result<Self> {
+                $crate::record::decode_serde(reader)
+            }
+            const OWNED: bool = true;
+            fn decode_owned(reader: &mut $crate::record::Reader<'_>) -> $crate::Result<Self> {
                 $crate::record::decode_serde(reader)
             }
         }

@@ -138,7 +138,9 @@ impl<'s> Record<'s> for Distinct {
         self.registers.as_slice().encode(out);
     }
 
-    fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+    crate::record::owned!();
+
+    fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
         let [precision] = reader.array()?;
         let exact: Vec<u128> = Record::decode(reader)?;
         let registers = <&[u8]>::decode(reader)?.to_vec();
@@ -255,7 +257,9 @@ impl<'s> Record<'s> for Quantiles {
         (self.capacity, self.count, self.levels.clone()).encode(out);
     }
 
-    fn decode(reader: &mut Reader<'s>) -> Result<Self> {
+    crate::record::owned!();
+
+    fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
         let (capacity, count, levels) = <(u64, u64, Vec<Vec<f64>>)>::decode(reader)?;
         if capacity == 0 || levels.is_empty() || levels.len() > 64 {
             return Err(Error::new(ErrorCode::Codec, "a sketch of quantiles is damaged"));

@@ -4,10 +4,11 @@
 //! queue; when it is full, first all their places are touched (the trips overlap), then they are combined.
 
 use crate::key::{Digest, Key};
+use crate::record::Record;
 use std::hint::black_box;
 
 /// How many records wait together.
-const QUEUE: usize = 32;
+pub const QUEUE: usize = 32;
 /// The least number of places of an index, as a power of two.
 const INDEX_BITS_MIN: u32 = 10;
 
@@ -55,14 +56,16 @@ where
         }
     }
 
-    /// Adds a record.
+    /// Adds a record. Answers whether the queue was combined, which is when the table may have grown.
     #[inline(always)]
-    pub fn push(&mut self, key: K, value: V) {
+    pub fn push(&mut self, key: K, value: V) -> bool {
         let digest = key.digest();
         self.queue.push(Waiting { hash: digest.hash(), digest, key, value });
-        if self.queue.len() == QUEUE {
+        let full = self.queue.len() == QUEUE;
+        if full {
             self.drain();
         }
+        full
     }
 
     /// Combines what waits.
@@ -108,12 +111,23 @@ where
         let value = (self.create)(record.value);
         self.entries.push(Entry { digest: record.digest, key: record.key, value });
         self.index[place] = (record.hash & !0xffff_ffff) | self.entries.len() as u64;
-        if self.entries.len() * 2 > self.index.len() {
+        if self.entries.len() >= self.limit() {
             self.grow();
         }
     }
 
-    /// Doubles the index. The upper half of a hash is all that a place depends on.
+    /// With how many entries it grows.
+    pub fn limit(&self) -> usize {
+        self.index.len() / 2
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Doubles the index, and with it the room for entries. The upper half of a hash is all that a place
+    /// depends on.
     #[inline(never)]
     fn grow(&mut self) {
         let bits = self.bits + 1;
@@ -128,6 +142,7 @@ where
         }
         self.index = index;
         self.bits = bits;
+        self.entries.reserve_exact(self.limit().saturating_sub(self.entries.len()));
     }
 
     /// The value of a key, if there is one. Nothing may wait (see [`Table::settle`]).
@@ -156,9 +171,26 @@ where
         self.drain();
     }
 
-    /// Bytes that the table takes, without what its values point to.
-    pub fn bytes(&self) -> u64 {
-        (self.index.len() * size_of::<u64>() + self.entries.capacity() * size_of::<Entry<K, A>>()) as u64
+    /// Bytes that the table takes once it has grown for the next time, without what its records own.
+    pub fn bytes_grown(&self) -> u64 {
+        // The old index goes only when the new one is full.
+        (self.index.len() * 3 * size_of::<u64>() + self.limit() * 2 * size_of::<Entry<K, A>>()) as u64
+    }
+
+    /// Bytes that its records own beyond the table, counted one by one.
+    pub fn heap(&self) -> u64
+    where
+        A: Record<'s>,
+    {
+        self.entries.iter().map(|entry| (entry.key.heap() + entry.value.heap()) as u64).sum()
+    }
+
+    /// Takes all entries out, in the order of their digests. The table keeps its size.
+    pub fn take_ordered(&mut self) -> impl Iterator<Item = (K, A)> {
+        self.drain();
+        self.index.fill(0);
+        self.entries.sort_unstable_by_key(|entry| entry.digest);
+        self.entries.drain(..).map(|entry| (entry.key, entry.value))
     }
 
     /// The keys with their digests and values, in the order of their first records.

@@ -6,12 +6,13 @@ use crate::code::{Code, TaskFn};
 use crate::files::Host;
 use crate::operator::Operator;
 use crate::output::Output;
+use crate::passes::{Passes, Reading};
 use crate::plan::StagePayload;
 use crate::record::type_tag;
 use firesteel_common::block::{BlockId, BlockKind, StorageLevel};
 use firesteel_common::id::{DatasetId, StageId};
 use firesteel_common::protocol::codec;
-use firesteel_common::task::{ResultValue, Segment, SegmentStream, TaskIo, TaskMetrics, TaskOutcome};
+use firesteel_common::task::{ResultValue, Segment, TaskIo, TaskMetrics, TaskOutcome};
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -41,13 +42,7 @@ pub struct Task<'s> {
     host: &'s dyn Host,
     arena: &'s Arena,
     inputs: Vec<StageId>,
-    shuffles: RefCell<BTreeMap<StageId, ShuffleInput>>,
-}
-
-/// What has been read of a shuffle so far.
-struct ShuffleInput {
-    stream: Option<Box<dyn SegmentStream>>,
-    read: Vec<Segment>,
+    shuffles: RefCell<BTreeMap<StageId, Passes>>,
 }
 
 /// The bytes of a segment, with what keeps them in place.
@@ -68,7 +63,7 @@ impl AsRef<[u8]> for PayloadBytes {
     }
 }
 
-/// A part of a shuffle or a cached block: where it lies for the time of the task, and how many records it
+/// A cached block: where it lies for the time of the task, and how many records it
 /// has.
 pub struct Held<'s> {
     /// The records.
@@ -119,48 +114,48 @@ impl<'s> Task<'s> {
         Ok(())
     }
 
-    /// The `at`-th segment that a shuffle wrote for a reducer; they come in the order of the map partitions.
-    /// The type of its records is checked.
+    /// Begins to read what a shuffle wrote for a reducer.
+    ///
+    /// # Errors
+    /// What the runtime fails with.
+    pub fn read(&self, shuffle: StageId, reducer: u32) -> Result<Reading> {
+        let mut shuffles = self.shuffles.borrow_mut();
+        let passes = match shuffles.entry(shuffle) {
+            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::btree_map::Entry::Vacant(new) => {
+                let input = self.inputs.iter().position(|input| *input == shuffle).ok_or_else(|| {
+                    let message = format!("a task reads {shuffle}, which is no input of it");
+                    Error::new(ErrorCode::Internal, message)
+                })?;
+                new.insert(Passes::new(input))
+            }
+        };
+        passes.begin(self.io, shuffle, reducer)
+    }
+
+    /// The next segment of a reading; they come in the order of the map partitions. The type of its records is
+    /// checked. Nobody else keeps it.
     ///
     /// # Errors
     /// What the runtime fails with, `BLOCK_CORRUPT` if its records are of another type.
-    pub fn segment<T>(&self, shuffle: StageId, reducer: u32, at: &mut usize) -> Result<Option<Held<'s>>> {
+    pub fn next_segment<T>(&self, reading: &Reading) -> Result<Option<Segment>> {
         self.check_cancelled()?;
         let mut shuffles = self.shuffles.borrow_mut();
-        let input = match shuffles.entry(shuffle) {
-            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::btree_map::Entry::Vacant(new) => {
-                let number = self.inputs.iter().position(|input| *input == shuffle).ok_or_else(|| {
-                    Error::new(
-                        ErrorCode::Internal,
-                        format!("a task reads {shuffle}, which is no input of it"),
-                    )
-                })?;
-                new.insert(ShuffleInput { stream: Some(self.io.read_input(number)?), read: Vec::new() })
-            }
-        };
-        loop {
-            while let Some(segment) = input.read.get(*at) {
-                *at += 1;
-                if segment.reducer == reducer {
-                    return self.held::<T>(segment.clone()).map(Some);
-                }
-            }
-            let Some(stream) = &mut input.stream else { return Ok(None) };
-            match stream.next()? {
-                Some(segment) => input.read.push(segment),
-                None => input.stream = None,
-            }
-        }
+        let Some(passes) = shuffles.get_mut(&reading.shuffle) else { return Ok(None) };
+        let Some(segment) = passes.next(self.io, reading)? else { return Ok(None) };
+        check_type::<T>(&segment)?;
+        Ok(Some(segment))
+    }
+
+    /// Keeps the payload of a segment in place until the task ends.
+    pub fn hold_segment(&self, segment: Segment) -> &'s [u8] {
+        self.hold(Arc::new(SegmentBytes(segment)))
     }
 
     fn held<T>(&self, segment: Segment) -> Result<Held<'s>> {
-        if segment.header.type_tag != type_tag::<T>() {
-            let message = format!("a segment does not hold records of type {}", std::any::type_name::<T>());
-            return Err(Error::new(ErrorCode::BlockCorrupt, message));
-        }
+        check_type::<T>(&segment)?;
         let records = segment.header.records;
-        Ok(Held { payload: self.hold(Arc::new(SegmentBytes(segment))), records })
+        Ok(Held { payload: self.hold_segment(segment), records })
     }
 
     /// A cached partition, if it is anywhere.
@@ -198,6 +193,15 @@ impl<'s> Task<'s> {
     fn cached_id(&self, dataset: DatasetId, partition: u32) -> BlockId {
         BlockId { app: self.io.description().task.app, kind: BlockKind::Cached { dataset, partition } }
     }
+}
+
+/// Checks that a segment holds records of a type.
+fn check_type<T>(segment: &Segment) -> Result<()> {
+    if segment.header.type_tag != type_tag::<T>() {
+        let message = format!("a segment does not hold records of type {}", std::any::type_name::<T>());
+        return Err(Error::new(ErrorCode::BlockCorrupt, message));
+    }
+    Ok(())
 }
 
 /// Runs one task to its end. Private to the crate: what the payloads of `io` name is called, so they must be

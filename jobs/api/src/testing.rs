@@ -415,7 +415,8 @@ impl TaskIo for LocalTask {
 
     fn map_output(&self) -> Result<Box<dyn MapOutputWriter>> {
         let map = self.description.task.partition;
-        Ok(Box::new(LocalWriter { map, written: self.written.clone(), reducers: self.description.reducers }))
+        let (written, reducers) = (self.written.clone(), self.description.reducers);
+        Ok(Box::new(LocalWriter { map, written, reducers, parts: Vec::new() }))
     }
 
     fn cached(&self, block: BlockId) -> Result<Option<Segment>> {
@@ -467,6 +468,8 @@ struct LocalWriter {
     map: u32,
     reducers: u32,
     written: Arc<Mutex<Vec<Option<Segment>>>>,
+    /// The segment that is put together.
+    parts: Vec<u8>,
 }
 
 impl MapOutputWriter for LocalWriter {
@@ -475,6 +478,15 @@ impl MapOutputWriter for LocalWriter {
         let reducer = written.len() as u32;
         written.push((records > 0).then(|| segment(self.map, reducer, type_tag, records, payload)));
         Ok(())
+    }
+
+    fn append_part(&mut self, type_tag: u64, records: u64, len: u64, part: &[u8]) -> Result<()> {
+        self.parts.extend_from_slice(part);
+        if (self.parts.len() as u64) < len {
+            return Ok(());
+        }
+        let payload = std::mem::take(&mut self.parts);
+        self.append(type_tag, records, &payload)
     }
 
     fn finish(self: Box<Self>, statistics: Payload) -> Result<MapStatus> {

@@ -2,7 +2,7 @@
 //! goes into memory files with plain writes, so that nothing of them is ever mapped writable here.
 
 use firesteel_common::block::{
-    ALIGNMENT, Encoding, HEADER_LEN, MapStatus, SegmentHeader, SegmentStat, padding,
+    ALIGNMENT, Encoding, HEADER_LEN, MapStatus, Sealing, SegmentHeader, SegmentStat, padding,
 };
 use firesteel_common::task::MapOutputWriter;
 use firesteel_common::{Error, ErrorCode, Payload, Result};
@@ -18,11 +18,16 @@ const ZEROS: [u8; ALIGNMENT] = [0; ALIGNMENT];
 struct SegmentFile {
     fd: OwnedFd,
     gathered: Vec<u8>,
+    /// Bytes in the file, without what is gathered.
+    written: u64,
+    /// The segment that is being written in parts, and where its header belongs.
+    open: Option<(Sealing, u64)>,
 }
 
 impl SegmentFile {
     fn create(name: &str) -> Result<Self> {
-        Ok(Self { fd: firesteel_store::create_memfd(name)?, gathered: Vec::new() })
+        let fd = firesteel_store::create_memfd(name)?;
+        Ok(Self { fd, gathered: Vec::new(), written: 0, open: None })
     }
 
     fn append(&mut self, type_tag: u64, records: u64, payload: &[u8]) -> Result<SegmentStat> {
@@ -34,16 +39,60 @@ impl SegmentFile {
                 self.gathered.extend_from_slice(part);
             }
         } else {
-            let gathered = std::mem::take(&mut self.gathered);
-            write_all(&self.fd, &[&gathered, &head, payload, tail])?;
-            self.gathered = gathered;
-            self.gathered.clear();
+            self.flush(&[&head, payload, tail])?;
         }
         Ok(SegmentStat { bytes: header.segment_len(), rows: records, checksum: header.checksum })
     }
 
-    fn finish(self) -> Result<OwnedFd> {
-        write_all(&self.fd, &[&self.gathered])?;
+    /// Writes what is gathered, then other parts.
+    fn flush(&mut self, parts: &[&[u8]]) -> Result<()> {
+        let mut all = vec![self.gathered.as_slice()];
+        all.extend_from_slice(parts);
+        write_all(&self.fd, &all)?;
+        self.written += all.iter().map(|part| part.len() as u64).sum::<u64>();
+        self.gathered.clear();
+        Ok(())
+    }
+
+    /// Appends a part of a segment; its index once it is whole. Its header is written last, into its place.
+    fn append_part(&mut self, type_tag: u64, records: u64, len: u64, part: &[u8]) -> Result<Option<SegmentStat>> {
+        let (mut sealing, at) = match self.open.take() {
+            Some(open) => open,
+            None => {
+                self.flush(&[&[0; HEADER_LEN]])?;
+                let at = self.written - HEADER_LEN as u64;
+                (SegmentHeader::seal_parts(type_tag, records, len), at)
+            }
+        };
+        sealing.add(part)?;
+        if sealing.left() > 0 {
+            self.flush(&[part])?;
+            self.open = Some((sealing, at));
+            return Ok(None);
+        }
+        self.flush(&[part, &ZEROS[..padding(len as usize)]])?;
+        let header = sealing.finish();
+        let mut head = &header.encode()[..];
+        let mut to = at;
+        while !head.is_empty() {
+            match rustix::io::pwrite(&self.fd, head, to) {
+                Ok(0) => return Err(full("no byte was written")),
+                Ok(count) => {
+                    head = head.get(count..).unwrap_or_default();
+                    to += count as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(cause) => return Err(full(cause)),
+            }
+        }
+        Ok(Some(SegmentStat { bytes: header.segment_len(), rows: records, checksum: header.checksum }))
+    }
+
+    fn finish(mut self) -> Result<OwnedFd> {
+        if self.open.is_some() {
+            return Err(Error::new(ErrorCode::Internal, "a segment is shorter than was said of it"));
+        }
+        self.flush(&[])?;
         Ok(self.fd)
     }
 }
@@ -94,18 +143,32 @@ impl MapOutput {
         let file = SegmentFile::create("firesteel-map-output")?;
         Ok(Self { file, segments: Vec::with_capacity(reducers), reducers, finished })
     }
+
+    fn check_room(&self) -> Result<()> {
+        if self.segments.len() == self.reducers {
+            let message = format!("a map task wrote more segments than its {} reducers", self.reducers);
+            return Err(Error::new(ErrorCode::Internal, message));
+        }
+        Ok(())
+    }
 }
 
 impl MapOutputWriter for MapOutput {
     fn append(&mut self, type_tag: u64, records: u64, payload: &[u8]) -> Result<()> {
-        if self.segments.len() == self.reducers {
-            let message = format!("a map task wrote more segments than its {} reducers", self.reducers);
-            return Err(Error::new(ErrorCode::Internal, message));
+        self.check_room()?;
+        if self.file.open.is_some() {
+            return Err(Error::new(ErrorCode::Internal, "a segment was begun inside of another"));
         }
         let empty = records == 0;
         let stat =
             if empty { SegmentStat::default() } else { self.file.append(type_tag, records, payload)? };
         self.segments.push(stat);
+        Ok(())
+    }
+
+    fn append_part(&mut self, type_tag: u64, records: u64, len: u64, part: &[u8]) -> Result<()> {
+        self.check_room()?;
+        self.segments.extend(self.file.append_part(type_tag, records, len, part)?);
         Ok(())
     }
 
@@ -130,12 +193,16 @@ mod tests {
     fn segments_stand_where_the_index_says() {
         let (sender, receiver) = bounded(1);
         let finished = Box::new(move |status, fd| sender.send((status, fd)).unwrap());
-        let mut output = Box::new(MapOutput::create(5, finished).unwrap());
+        let mut output = Box::new(MapOutput::create(7, finished).unwrap());
         let large = vec![3; 3 * GATHER_MAX + 5];
         output.append(1, 2, b"small").unwrap();
         output.append(1, 0, b"").unwrap();
         output.append(1, 9, &large).unwrap();
         output.append(1, 1, b"").unwrap();
+        for part in large.chunks(GATHER_MAX - 1) {
+            output.append_part(1, 4, large.len() as u64, part).unwrap();
+        }
+        output.append(1, 1, b"after parts").unwrap();
         let status = output.finish(Payload::from(&b"statistics"[..])).unwrap();
         let (given, fd) = receiver.recv().unwrap();
         assert_eq!(given, status);
@@ -144,13 +211,21 @@ mod tests {
         file.rewind().unwrap();
         file.read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes.len() as u64, status.bytes());
-        let payloads: Vec<Option<&[u8]>> = (0..5)
+        let payloads: Vec<Option<&[u8]>> = (0..7)
             .map(|reducer| {
                 let (start, len) = status.span(reducer..reducer + 1);
                 let segment = &bytes[start as usize..][..len as usize];
                 (len > 0).then(|| SegmentHeader::open(segment).unwrap().1)
             })
             .collect();
-        assert_eq!(payloads, [Some(&b"small"[..]), None, Some(&large), Some(&b""[..]), None]);
+        assert_eq!(payloads, [
+            Some(&b"small"[..]),
+            None,
+            Some(&large[..]),
+            Some(&b""[..]),
+            Some(&large),
+            Some(&b"after parts"[..]),
+            None
+        ]);
     }
 }

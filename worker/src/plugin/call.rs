@@ -257,13 +257,23 @@ impl Call {
 
     /// See `HostTable::map_append`.
     pub(super) fn map_append(&self, type_tag: u64, records: u64, payload: &[u8]) -> Result<()> {
+        self.to_output(|writer| writer.append(type_tag, records, payload))
+    }
+
+    /// See `HostTable::map_append_part`.
+    pub(super) fn map_append_part(&self, tag: u64, records: u64, len: u64, part: &[u8]) -> Result<()> {
+        self.to_output(|writer| writer.append_part(tag, records, len, part))
+    }
+
+    /// Writes to the map output, which begins with the first call. One that fails is given up.
+    fn to_output(&self, write: impl FnOnce(&mut dyn MapOutputWriter) -> Result<()>) -> Result<()> {
         let io = self.io()?;
         let mut state = self.state.lock();
         let mut writer = match state.writer.take() {
             Some(writer) => writer,
             None => io.map_output()?,
         };
-        writer.append(type_tag, records, payload)?;
+        write(&mut *writer)?;
         state.writer = Some(writer);
         Ok(())
     }

@@ -169,6 +169,9 @@ functions! {
     fn spill_read(call, run: u64, from: u64, max: u64, out: *mut Lease) {
         lend(call, call.spill_read(run, from, max)?, out)
     }
+    fn map_append_part(call, tag: u64, records: u64, len: u64, part: Bytes) {
+        call.map_append_part(tag, records, len, slice(part)).map(|()| true)
+    }
     fn map_finish(call, statistics: Bytes) { call.map_finish(slice(statistics)).map(|()| true) }
     fn cached(call, dataset: u32, partition: u32, out: *mut SegmentView) {
         lend_segment(call.cached(dataset, partition)?, out)
@@ -342,4 +345,5 @@ pub(super) static TABLE: HostTable = HostTable {
     output_commit,
     query,
     store_at,
+    map_append_part,
 };

@@ -235,6 +235,10 @@ impl MapOutputWriter for GuestWriter {
         self.host.map_append(type_tag, records, payload)
     }
 
+    fn append_part(&mut self, type_tag: u64, records: u64, len: u64, part: &[u8]) -> Result<()> {
+        self.host.map_append_part(type_tag, records, len, part)
+    }
+
     /// The index stays with the host; the plugin gets an empty one.
     fn finish(self: Box<Self>, statistics: Payload) -> Result<MapStatus> {
         self.host.map_finish(&statistics)?;

@@ -232,6 +232,11 @@ impl Guest {
         call!(self, map_append, type_tag, records, Bytes::of(payload)).map(drop)
     }
 
+    /// See [`HostTable::map_append_part`].
+    pub fn map_append_part(&self, type_tag: u64, records: u64, len: u64, part: &[u8]) -> Result<()> {
+        call!(self, map_append_part, type_tag, records, len, Bytes::of(part)).map(drop)
+    }
+
     /// See [`HostTable::map_finish`].
     pub fn map_finish(&self, statistics: &[u8]) -> Result<()> {
         call!(self, map_finish, Bytes::of(statistics)).map(drop)

@@ -1,11 +1,12 @@
 //! `cogroup` and the joins: two keyed datasets whose equal keys lie in partitions of the same number.
 
+use crate::aggregate::{Aggregation, Groups};
 use crate::key::Key;
+use crate::lists::{FirstAndList, Lists, TwoLists};
 use crate::operator::{ENOUGH, Flow, MORE, Operator, sealed};
 use crate::ops::erased::Erased;
 use crate::plan::{Needs, Parents, Partitioner};
 use crate::record::Record;
-use crate::table::Table;
 use crate::task::Task;
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use serde::{Deserialize, Serialize};
@@ -97,16 +98,16 @@ impl<'s, K: Key<'s>, V: Record<'s>, W: Record<'s>> Operator<'s> for CoGrouped<'s
             add(&mut both, value);
             both
         };
-        let mut table = Table::new(create, add);
-        let _ = self.sides.left.run(task, &split.0, &mut |(key, value)| {
-            table.push(key, Side::Left(value));
-            MORE
-        })?;
-        let _ = self.sides.right.run(task, &split.1, &mut |(key, value)| {
-            table.push(key, Side::Right(value));
-            MORE
-        })?;
-        Ok(table.finish().try_for_each(|(_, key, both)| sink((key, both))))
+        let mut table = Aggregation::new(task, "cogroup", create, add, TwoLists);
+        let _ = self
+            .sides
+            .left
+            .run(task, &split.0, &mut |(key, value)| table.push(key, Side::Left(value)))?;
+        let _ = self
+            .sides
+            .right
+            .run(task, &split.1, &mut |(key, value)| table.push(key, Side::Right(value)))?;
+        table.finish(|_, key, both| sink((key, both)))
     }
 }
 
@@ -140,20 +141,78 @@ where
     {
         // One value for a key is the common case, and needs no list.
         let create = |value: V| (value, Vec::new());
-        let mut table = Table::new(create, |values: &mut (V, Vec<V>), value| values.1.push(value));
-        let _ = self.sides.left.run(task, &split.0, &mut |(key, value)| {
-            table.push(key, value);
-            MORE
-        })?;
-        table.settle();
+        let add = |values: &mut (V, Vec<V>), value| values.1.push(value);
+        let mut table = Aggregation::new(task, "join", create, add, FirstAndList);
+        let _ = self.sides.left.run(task, &split.0, &mut |(key, value)| table.push(key, value))?;
+        table.settle()?;
+        if table.has_spilled() {
+            return self.run_spilled(task, split, table.into_groups()?, sink);
+        }
         self.sides.right.run(task, &split.1, &mut |(key, right): (K, W)| {
-            let Some((first, others)) = table.get(&key) else { return MORE };
-            for left in std::iter::once(first).chain(others) {
-                if sink((key.clone(), (left.clone(), right.clone()))).is_break() {
+            let Some(values) = table.get(&key) else { return MORE };
+            pairs(&key, values, &right, sink)
+        })
+    }
+}
+
+/// Each value of the left side with one of the right.
+fn pairs<K: Clone, V: Clone, W: Clone>(
+    key: &K,
+    (first, others): &(V, Vec<V>),
+    right: &W,
+    sink: &mut impl FnMut((K, (V, W))) -> Flow,
+) -> Flow {
+    let mut lefts = std::iter::once(first).chain(others);
+    lefts.try_for_each(|left| sink((key.clone(), (left.clone(), right.clone()))))
+}
+
+/// The left side of a join in runs.
+type LeftGroups<'t, 's, K, V> = Groups<'t, 's, K, (V, Vec<V>), FirstAndList>;
+
+impl<'s, K, V, W> Joined<'s, K, V, W>
+where
+    K: Key<'s>,
+    V: Record<'s> + Clone,
+    W: Record<'s> + Clone,
+{
+    /// The left side did not fit: both sides come in the order of the digests of their keys. The values of one
+    /// key of the left side are in memory at once, those of the right side pass by.
+    fn run_spilled<S>(
+        &self,
+        task: &Task<'s>,
+        split: &(Payload, Payload),
+        left: LeftGroups<'_, 's, K, V>,
+        sink: &mut S,
+    ) -> Result<Flow>
+    where
+        S: FnMut((K, (V, W))) -> Flow,
+    {
+        let add = |values: &mut Vec<W>, value| values.push(value);
+        let mut table = Aggregation::new(task, "join", |value| vec![value], add, Lists);
+        let _ = self.sides.right.run(task, &split.1, &mut |(key, value): (K, W)| table.push(key, value))?;
+        let (mut right, ledger) = table.into_groups()?.parts()?;
+        let mut next = right.next()?;
+        let mut failure = None;
+        let flow = left.run_sets(|lefts| {
+            let Some(digest) = lefts.first().map(|(digest, _, _)| *digest) else { return MORE };
+            while let Some((found, key, values)) = next.take_if(|(found, _, _)| *found <= digest) {
+                let partner = lefts.iter().find(|(_, left, _)| found == digest && *left == key);
+                if let Some((_, key, lefts)) = partner
+                    && values.iter().any(|right| pairs(key, lefts, right, sink).is_break())
+                {
                     return ENOUGH;
                 }
+                match right.next() {
+                    Ok(following) => next = following,
+                    Err(error) => {
+                        failure = Some(error);
+                        return ENOUGH;
+                    }
+                }
             }
-            MORE
-        })
+            if next.is_none() { ENOUGH } else { MORE }
+        })?;
+        drop(ledger);
+        failure.map_or(Ok(flow), Err)
     }
 }

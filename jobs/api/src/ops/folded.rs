@@ -1,12 +1,12 @@
 //! Partitions made smaller where they are: one value of each, or one for each key of each.
 
+use crate::aggregate::{Aggregation, Merged};
 use crate::combine::Combine;
 use crate::func::Func;
 use crate::key::Key;
 use crate::operator::{Flow, MORE, Operator, sealed};
 use crate::ops::narrow::passes_on;
 use crate::plan::{Needs, Parents, Partitioner};
-use crate::table::Table;
 use crate::task::Task;
 use firesteel_common::Result;
 use serde::de::DeserializeOwned;
@@ -88,11 +88,10 @@ where
         S: FnMut(Self::Item) -> Flow,
     {
         let add = |acc: &mut C::Acc, value| self.combine.add(acc, value);
-        let mut table = Table::new(|value| self.combine.create(value), add);
-        let _ = self.op.run(task, split, &mut |(key, value)| {
-            table.push(key, value);
-            MORE
-        })?;
-        Ok(table.finish().try_for_each(|(_, key, acc)| sink((key, acc))))
+        let merge = Merged(|acc: &mut C::Acc, other| self.combine.merge(acc, other));
+        let create = |value| self.combine.create(value);
+        let mut table = Aggregation::new(task, "a combination by key", create, add, merge);
+        let _ = self.op.run(task, split, &mut |(key, value)| table.push(key, value))?;
+        table.finish(|_, key, acc| sink((key, acc)))
     }
 }

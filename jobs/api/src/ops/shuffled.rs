@@ -1,12 +1,14 @@
 //! Readers of shuffles. What was before the shuffle has no part in their types: a loop may rebuild its
 //! dataset in each turn.
 
+use crate::aggregate::{Aggregation, Merged};
 use crate::combine::Combine;
+use crate::lists::Lists;
 use crate::key::Key;
 use crate::operator::{ENOUGH, Flow, MORE, Operator, sealed};
 use crate::plan::{Needs, Parents, Partitioner, Shuffle, check_partitions};
 use crate::record::{Reader, Record};
-use crate::table::Table;
+use crate::sorter::Sorter;
 use crate::task::Task;
 use firesteel_common::id::StageId;
 use firesteel_common::{Error, ErrorCode, Result};
@@ -68,13 +70,23 @@ impl<'s> ShuffleRead<'s> {
         reducer: u32,
         mut sink: impl FnMut(T) -> Flow,
     ) -> Result<Flow> {
-        let mut at = 0;
-        while let Some(segment) = task.segment::<T>(self.stage, reducer, &mut at)? {
-            let mut reader = Reader::new(segment.payload);
-            for _ in 0..segment.records {
-                let flow = sink(T::decode(&mut reader)?);
-                if flow.is_break() {
-                    return Ok(ENOUGH);
+        let reading = task.read(self.stage, reducer)?;
+        while let Some(segment) = task.next_segment::<T>(&reading)? {
+            let records = segment.header.records;
+            if T::OWNED {
+                // The segment goes when its records have been read.
+                let mut reader = Reader::new(segment.payload());
+                for _ in 0..records {
+                    if sink(T::decode_owned(&mut reader)?).is_break() {
+                        return Ok(ENOUGH);
+                    }
+                }
+            } else {
+                let mut reader = Reader::new(task.hold_segment(segment));
+                for _ in 0..records {
+                    if sink(T::decode(&mut reader)?).is_break() {
+                        return Ok(ENOUGH);
+                    }
                 }
             }
         }
@@ -175,15 +187,10 @@ where
         S: FnMut((K, C::Acc)) -> Flow,
     {
         let merge = |acc: &mut C::Acc, other| self.combine.merge(acc, other);
-        let mut table = Table::new(|acc: C::Acc| acc, merge);
-        let _ = self.read.run(task, *split, |(key, acc): (K, C::Acc)| {
-            table.push(key, acc);
-            MORE
-        })?;
-        let granted = task.io().acquire_memory(table.bytes());
-        let flow = table.finish().try_for_each(|(_, key, acc)| sink((key, acc)));
-        task.io().release_memory(granted);
-        Ok(flow)
+        let mut table =
+            Aggregation::new(task, "a combination by key", |acc: C::Acc| acc, merge, Merged(merge));
+        let _ = self.read.run(task, *split, |(key, acc): (K, C::Acc)| table.push(key, acc))?;
+        table.finish(|_, key, acc| sink((key, acc)))
     }
 }
 
@@ -215,12 +222,10 @@ impl<'s, K: Key<'s>, V: Record<'s>> Operator<'s> for Grouped<'s, K, V> {
     where
         S: FnMut((K, Vec<V>)) -> Flow,
     {
-        let mut table = Table::new(|value| vec![value], |values: &mut Vec<V>, value| values.push(value));
-        let _ = self.read.run(task, *split, |(key, value)| {
-            table.push(key, value);
-            MORE
-        })?;
-        Ok(table.finish().try_for_each(|(_, key, values)| sink((key, values))))
+        let add = |values: &mut Vec<V>, value| values.push(value);
+        let mut table = Aggregation::new(task, "group_by_key", |value| vec![value], add, Lists);
+        let _ = self.read.run(task, *split, |(key, value)| table.push(key, value))?;
+        table.finish(|_, key, values| sink((key, values)))
     }
 }
 
@@ -255,16 +260,8 @@ impl<'s, K: Record<'s> + Ord, V: Record<'s>> Operator<'s> for Sorted<'s, K, V> {
     }
 
     fn run<S: FnMut((K, V)) -> Flow>(&self, task: &Task<'s>, split: &u32, sink: &mut S) -> Result<Flow> {
-        let mut records: Vec<(K, V)> = Vec::new();
-        let _ = self.read.run(task, *split, |record| {
-            records.push(record);
-            MORE
-        })?;
-        if self.descending {
-            records.sort_by(|a, b| b.0.cmp(&a.0));
-        } else {
-            records.sort_by(|a, b| a.0.cmp(&b.0));
-        }
-        Ok(records.into_iter().try_for_each(sink))
+        let mut sorter = Sorter::new(task, self.descending);
+        let _ = self.read.run(task, *split, |record| sorter.push(record))?;
+        sorter.finish(sink)
     }
 }

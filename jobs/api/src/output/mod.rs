@@ -1,6 +1,7 @@
 //! What becomes of the records of a stage: a map output for a shuffle, or a value for the driver.
 
 pub mod action;
+mod buffers;
 pub mod save;
 pub mod shuffle;
 

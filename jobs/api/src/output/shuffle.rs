@@ -1,46 +1,20 @@
 //! Outputs that write a shuffle: combined by key, by key as they come, by a function of the job, in turns, or
 //! by ranges of keys.
 
+use crate::aggregate::{Aggregation, Merged};
 use crate::combine::Combine;
 use crate::func::Func;
 use crate::key::Key;
-use crate::operator::{MORE, Operator, sealed};
+use crate::operator::{Operator, sealed};
 use crate::output::Output;
-use crate::record::{Reader, Record, type_tag};
-use crate::table::Table;
+use crate::output::buffers::Buffers;
+use crate::record::{Reader, Record};
 use crate::task::{Produced, Task};
 use firesteel_common::{Payload, Result};
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 
 sealed! { CombineWrite<C>, HashWrite, FunctionWrite<F>, RoundRobinWrite, RangeWrite<K> }
-
-/// Encoded records for each reducer.
-struct Buffers {
-    buffers: Vec<(u64, Vec<u8>)>,
-}
-
-impl Buffers {
-    fn new(reducers: u32) -> Self {
-        Self { buffers: vec![(0, Vec::new()); reducers as usize] }
-    }
-
-    #[inline(always)]
-    fn push<'s, T: Record<'s>>(&mut self, reducer: u32, record: &T) {
-        let (records, bytes) = &mut self.buffers[reducer as usize];
-        *records += 1;
-        record.encode(bytes);
-    }
-
-    /// Hands the segments over, in the order of the reducers.
-    fn write<T>(self, task: &Task<'_>) -> Result<Produced> {
-        let mut writer = task.io().map_output()?;
-        for (records, bytes) in self.buffers {
-            writer.append(type_tag::<T>(), records, &bytes)?;
-        }
-        Ok(Produced::MapOutput(writer.finish(Payload::empty())?))
-    }
-}
 
 /// Combines by key before it writes: one record for each key of the partition.
 #[derive(Clone, Serialize, Deserialize)]
@@ -61,25 +35,17 @@ where
     where
         Op: Operator<'s, Item = (K, V)>,
     {
-        let mut table = Table::new(
+        let mut table = Aggregation::new(
+            task,
+            "a combination by key, before the shuffle,",
             |value| self.combine.create(value),
             |acc: &mut C::Acc, value| self.combine.add(acc, value),
+            Merged(|acc: &mut C::Acc, other| self.combine.merge(acc, other)),
         );
-        let mut flow = |(key, value)| {
-            table.push(key, value);
-            MORE
-        };
-        let _ = op.run(task, split, &mut flow)?;
-        // The table's memory is asked for and given back; it does not spill.
-        let bytes = table.bytes();
-        let granted = task.io().acquire_memory(bytes);
-        let mut buffers = Buffers::new(self.reducers);
-        for (digest, key, acc) in table.finish() {
-            buffers.push(digest.partition(self.reducers), &(key, acc));
-        }
-        let written = buffers.write::<(K, C::Acc)>(task);
-        task.io().release_memory(granted);
-        written
+        let _ = op.run(task, split, &mut |(key, value)| table.push(key, value))?;
+        let mut buffers = Buffers::new(task, self.reducers);
+        let _ = table.finish(|digest, key, acc| buffers.push(digest.partition(self.reducers), &(key, acc)))?;
+        buffers.write::<(K, C::Acc)>()
     }
 }
 
@@ -95,12 +61,11 @@ impl<'s, K: Key<'s>, V: Record<'s>> Output<'s, (K, V)> for HashWrite {
     where
         Op: Operator<'s, Item = (K, V)>,
     {
-        let mut buffers = Buffers::new(self.reducers);
+        let mut buffers = Buffers::new(task, self.reducers);
         let _ = op.run(task, split, &mut |record: (K, V)| {
-            buffers.push(record.0.digest().partition(self.reducers), &record);
-            MORE
+            buffers.push(record.0.digest().partition(self.reducers), &record)
         })?;
-        buffers.write::<(K, V)>(task)
+        buffers.write::<(K, V)>()
     }
 }
 
@@ -131,12 +96,11 @@ where
         Op: Operator<'s, Item = (K, V)>,
     {
         let f = self.f.get();
-        let mut buffers = Buffers::new(self.reducers);
+        let mut buffers = Buffers::new(task, self.reducers);
         let _ = op.run(task, split, &mut |record: (K, V)| {
-            buffers.push(f(&record.0) % self.reducers, &record);
-            MORE
+            buffers.push(f(&record.0) % self.reducers, &record)
         })?;
-        buffers.write::<(K, V)>(task)
+        buffers.write::<(K, V)>()
     }
 }
 
@@ -153,14 +117,14 @@ impl<'s, T: Record<'s>> Output<'s, T> for RoundRobinWrite {
     where
         Op: Operator<'s, Item = T>,
     {
-        let mut buffers = Buffers::new(self.reducers);
+        let mut buffers = Buffers::new(task, self.reducers);
         let mut next = task.partition() % self.reducers;
         let _ = op.run(task, split, &mut |record: T| {
-            buffers.push(next, &record);
+            let reducer = next;
             next = if next + 1 == self.reducers { 0 } else { next + 1 };
-            MORE
+            buffers.push(reducer, &record)
         })?;
-        buffers.write::<T>(task)
+        buffers.write::<T>()
     }
 }
 
@@ -194,13 +158,12 @@ impl<'s, K: Record<'s> + Ord, V: Record<'s>> Output<'s, (K, V)> for RangeWrite<K
         while !reader.is_empty() {
             bounds.push(K::decode(&mut reader)?);
         }
-        let mut buffers = Buffers::new(self.reducers);
+        let mut buffers = Buffers::new(task, self.reducers);
         let last = self.reducers - 1;
         let _ = op.run(task, split, &mut |record: (K, V)| {
             let range = (bounds.partition_point(|bound| *bound <= record.0) as u32).min(last);
-            buffers.push(if self.descending { last - range } else { range }, &record);
-            MORE
+            buffers.push(if self.descending { last - range } else { range }, &record)
         })?;
-        buffers.write::<(K, V)>(task)
+        buffers.write::<(K, V)>()
     }
 }

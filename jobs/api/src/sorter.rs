@@ -1,0 +1,170 @@
+//! Sorting within the memory that is granted: records in a list, and when it may not grow any more, sorted runs
+//! that are merged at the end. Equal keys keep their order, whatever was spilled.
+
+use crate::memory::Ledger;
+use crate::operator::{ENOUGH, Flow, MORE};
+use crate::record::Record;
+use crate::spill::{CHUNK, Merge, Ordered, Run, RunWriter, Runs};
+use crate::task::Task;
+use firesteel_common::{Error, Result};
+use std::mem::needs_drop;
+
+/// So many records are held whatever is granted: a run should be worth its file.
+const RECORDS_MIN: usize = 256;
+
+/// The order of keys.
+#[derive(Clone, Copy)]
+struct ByKey {
+    descending: bool,
+}
+
+impl<K: Ord, V> Ordered<(K, V)> for ByKey {
+    type Head = (K, V);
+
+    fn head(&self, record: (K, V)) -> (K, V) {
+        record
+    }
+
+    fn before(&self, first: &(K, V), second: &(K, V)) -> bool {
+        if self.descending { first.0 > second.0 } else { first.0 < second.0 }
+    }
+}
+
+/// Sorts records by their keys.
+pub struct Sorter<'t, 's, K, V> {
+    task: &'t Task<'s>,
+    order: ByKey,
+    records: Vec<(K, V)>,
+    /// With how many records memory is asked for.
+    asks_at: usize,
+    /// What the records own beyond their size, in bytes.
+    heap: u64,
+    ledger: Ledger<'s>,
+    runs: Runs,
+    failure: Option<Error>,
+}
+
+impl<'t, 's, K: Record<'s> + Ord, V: Record<'s>> Sorter<'t, 's, K, V> {
+    /// A sorter without records.
+    pub fn new(task: &'t Task<'s>, descending: bool) -> Self {
+        Self {
+            task,
+            order: ByKey { descending },
+            records: Vec::new(),
+            asks_at: 0,
+            heap: 0,
+            ledger: Ledger::new(task),
+            runs: Runs::default(),
+            failure: None,
+        }
+    }
+
+    /// Adds a record. [`ENOUGH`] means that it failed; why is told at the end.
+    #[inline(always)]
+    pub fn push(&mut self, record: (K, V)) -> Flow {
+        if self.records.len() >= self.asks_at && self.check().is_break() {
+            return ENOUGH;
+        }
+        if needs_drop::<(K, V)>() {
+            self.heap += record.heap() as u64;
+        }
+        self.records.push(record);
+        MORE
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn check(&mut self) -> Flow {
+        match self.make_room() {
+            Ok(()) => MORE,
+            Err(error) => {
+                self.failure = Some(error);
+                ENOUGH
+            }
+        }
+    }
+
+    /// Asks for the memory to go on with, or spills.
+    fn make_room(&mut self) -> Result<()> {
+        let len = self.records.len();
+        let full = len >= self.records.capacity();
+        let capacity = if full { (2 * len).max(RECORDS_MIN) } else { self.records.capacity() };
+        let room = capacity.saturating_mul(size_of::<(K, V)>()) as u64;
+        // A stable sort needs half as much again.
+        if !self.ledger.cover(room + room / 2 + self.heap + self.heap / 8) && len >= RECORDS_MIN {
+            self.spill()?;
+        } else if full {
+            self.records.reserve_exact(capacity - len);
+        }
+        self.asks_at = self.records.capacity();
+        if needs_drop::<(K, V)>() {
+            let len = self.records.len();
+            self.asks_at = self.asks_at.min(len + (len / 8).max(RECORDS_MIN));
+        }
+        Ok(())
+    }
+
+    fn sort(&mut self) {
+        if self.order.descending {
+            self.records.sort_by(|a, b| b.0.cmp(&a.0));
+        } else {
+            self.records.sort_by(|a, b| a.0.cmp(&b.0));
+        }
+    }
+
+    fn spill(&mut self) -> Result<()> {
+        self.task.check_cancelled()?;
+        self.sort();
+        let mut run = RunWriter::new(self.task, 0)?;
+        for record in self.records.drain(..) {
+            run.write(&record)?;
+        }
+        self.heap = 0;
+        let (task, order) = (self.task, self.order);
+        self.runs.add(run.finish()?, |runs, level| merge_runs::<K, V>(task, order, runs, level))
+    }
+
+    /// Gives all records in their order.
+    ///
+    /// # Errors
+    /// Why a push failed, and what spilling and reading fail with.
+    pub fn finish(mut self, sink: &mut impl FnMut((K, V)) -> Flow) -> Result<Flow> {
+        if let Some(error) = self.failure.take() {
+            return Err(error);
+        }
+        if self.runs.is_empty() {
+            self.sort();
+            return Ok(self.records.into_iter().try_for_each(sink));
+        }
+        if !self.records.is_empty() {
+            self.spill()?;
+        }
+        let Self { task, order, records, runs, mut ledger, .. } = self;
+        drop(records);
+        ledger.give_back();
+        let runs = runs.finish(|runs, level| merge_runs::<K, V>(task, order, runs, level))?;
+        ledger.cover((runs.len() * CHUNK) as u64);
+        let mut merge = Merge::new(task, &order, runs)?;
+        while let Some(record) = merge.next()? {
+            if sink(record).is_break() {
+                return Ok(ENOUGH);
+            }
+        }
+        Ok(MORE)
+    }
+}
+
+/// Makes one run of several.
+fn merge_runs<'s, K: Record<'s> + Ord, V: Record<'s>>(
+    task: &Task<'s>,
+    order: ByKey,
+    runs: Vec<Run>,
+    level: u32,
+) -> Result<Run> {
+    let mut merged = RunWriter::new(task, level)?;
+    let mut merge = Merge::<(K, V), _>::new(task, &order, runs)?;
+    while let Some(record) = merge.next()? {
+        merged.write(&record)?;
+    }
+    merged.finish()
+}
