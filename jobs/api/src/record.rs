@@ -297,10 +297,7 @@ impl<'s> Record<'s> for String {
 
 /// A list: its length, then its items.
 #[inline(always)]
-fn items_of<'r, T>(
-    reader: &mut Reader<'r>,
-    decode: impl Fn(&mut Reader<'r>) -> Result<T>,
-) -> Result<Vec<T>> {
+fn items_of<'r, T>(reader: &mut Reader<'r>, decode: impl Fn(&mut Reader<'r>) -> Result<T>) -> Result<Vec<T>> {
     let len = reader.length()?;
     let mut items = Vec::with_capacity(len.min(reader.bytes.len()));
     for _ in 0..len {

@@ -55,7 +55,13 @@ impl SegmentFile {
     }
 
     /// Appends a part of a segment; its index once it is whole. Its header is written last, into its place.
-    fn append_part(&mut self, type_tag: u64, records: u64, len: u64, part: &[u8]) -> Result<Option<SegmentStat>> {
+    fn append_part(
+        &mut self,
+        type_tag: u64,
+        records: u64,
+        len: u64,
+        part: &[u8],
+    ) -> Result<Option<SegmentStat>> {
         let (mut sealing, at) = match self.open.take() {
             Some(open) => open,
             None => {
@@ -218,14 +224,17 @@ mod tests {
                 (len > 0).then(|| SegmentHeader::open(segment).unwrap().1)
             })
             .collect();
-        assert_eq!(payloads, [
-            Some(&b"small"[..]),
-            None,
-            Some(&large[..]),
-            Some(&b""[..]),
-            Some(&large),
-            Some(&b"after parts"[..]),
-            None
-        ]);
+        assert_eq!(
+            payloads,
+            [
+                Some(&b"small"[..]),
+                None,
+                Some(&large[..]),
+                Some(&b""[..]),
+                Some(&large),
+                Some(&b"after parts"[..]),
+                None
+            ]
+        );
     }
 }

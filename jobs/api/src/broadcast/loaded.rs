@@ -138,9 +138,9 @@ fn fetch(task: &Task<'_>, entry: &Entry, used: &Used) -> Result<Bytes> {
         }
     }
     let mut bytes = Vec::with_capacity(usize::try_from(used.bytes).unwrap_or(0));
-    let mut at = 0;
-    while let Some(part) = task.segment::<&[u8]>(used.stage, 0, &mut at)? {
-        bytes.extend_from_slice(part.payload);
+    let reading = task.read(used.stage, 0)?;
+    while let Some(part) = task.next_segment::<&[u8]>(&reading)? {
+        bytes.extend_from_slice(part.payload());
     }
     check(used, &bytes)?;
     task.store::<Key>(used.dataset, 0, StorageLevel::MemoryAndDisk, 1, &bytes)?;

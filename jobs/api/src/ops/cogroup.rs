@@ -99,14 +99,10 @@ impl<'s, K: Key<'s>, V: Record<'s>, W: Record<'s>> Operator<'s> for CoGrouped<'s
             both
         };
         let mut table = Aggregation::new(task, "cogroup", create, add, TwoLists);
-        let _ = self
-            .sides
-            .left
-            .run(task, &split.0, &mut |(key, value)| table.push(key, Side::Left(value)))?;
-        let _ = self
-            .sides
-            .right
-            .run(task, &split.1, &mut |(key, value)| table.push(key, Side::Right(value)))?;
+        let _ =
+            self.sides.left.run(task, &split.0, &mut |(key, value)| table.push(key, Side::Left(value)))?;
+        let _ =
+            self.sides.right.run(task, &split.1, &mut |(key, value)| table.push(key, Side::Right(value)))?;
         table.finish(|_, key, both| sink((key, both)))
     }
 }

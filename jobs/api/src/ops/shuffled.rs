@@ -3,8 +3,8 @@
 
 use crate::aggregate::{Aggregation, Merged};
 use crate::combine::Combine;
-use crate::lists::Lists;
 use crate::key::Key;
+use crate::lists::Lists;
 use crate::operator::{ENOUGH, Flow, MORE, Operator, sealed};
 use crate::plan::{Needs, Parents, Partitioner, Shuffle, check_partitions};
 use crate::record::{Reader, Record};

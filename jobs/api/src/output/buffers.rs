@@ -181,7 +181,8 @@ impl Segment<'_> {
         rest: &[u8],
         keep: bool,
     ) -> Result<()> {
-        let here = |spill: &Spill| spill.pieces.get(spill.next).filter(|piece| piece.reducer == reducer).copied();
+        let here =
+            |spill: &Spill| spill.pieces.get(spill.next).filter(|piece| piece.reducer == reducer).copied();
         for piece in spills.iter().filter_map(here) {
             self.records += piece.records;
             self.len += piece.len;

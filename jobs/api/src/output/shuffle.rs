@@ -44,7 +44,8 @@ where
         );
         let _ = op.run(task, split, &mut |(key, value)| table.push(key, value))?;
         let mut buffers = Buffers::new(task, self.reducers);
-        let _ = table.finish(|digest, key, acc| buffers.push(digest.partition(self.reducers), &(key, acc)))?;
+        let _ =
+            table.finish(|digest, key, acc| buffers.push(digest.partition(self.reducers), &(key, acc)))?;
         buffers.write::<(K, C::Acc)>()
     }
 }
@@ -97,9 +98,8 @@ where
     {
         let f = self.f.get();
         let mut buffers = Buffers::new(task, self.reducers);
-        let _ = op.run(task, split, &mut |record: (K, V)| {
-            buffers.push(f(&record.0) % self.reducers, &record)
-        })?;
+        let _ =
+            op.run(task, split, &mut |record: (K, V)| buffers.push(f(&record.0) % self.reducers, &record))?;
         buffers.write::<(K, V)>()
     }
 }
