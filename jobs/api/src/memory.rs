@@ -8,6 +8,10 @@ use firesteel_common::{Error, ErrorCode};
 /// What is asked for at least: each time is a round trip to the worker.
 const STEP: u64 = 1024 * 1024;
 
+/// So many bytes each operator holds without asking, so that small tasks ask for nothing, and a run is worth
+/// its file whatever others hold.
+const FREE: u64 = 64 * 1024;
+
 /// The memory that one operator of a task has been granted. Dropping it gives everything back.
 pub struct Ledger<'s> {
     io: &'s dyn TaskIo,
@@ -22,11 +26,12 @@ impl<'s> Ledger<'s> {
 
     /// Asks for what is missing to `bytes` in all, and whether they are granted now.
     pub fn cover(&mut self, bytes: u64) -> bool {
-        if bytes > self.granted {
-            let missing = bytes - self.granted;
+        let asked = bytes.saturating_sub(FREE);
+        if asked > self.granted {
+            let missing = asked - self.granted;
             self.granted += self.io.acquire_memory(missing.max(STEP).max(self.granted / 8));
         }
-        bytes <= self.granted
+        asked <= self.granted
     }
 
     /// Gives everything back.

@@ -9,8 +9,8 @@ use crate::task::Task;
 use firesteel_common::{Error, Result};
 use std::mem::needs_drop;
 
-/// So many records are held whatever is granted: a run should be worth its file.
-const RECORDS_MIN: usize = 256;
+/// So many records are held whatever is granted: they may be large.
+const RECORDS_MIN: usize = 16;
 
 /// The order of keys.
 #[derive(Clone, Copy)]
@@ -88,7 +88,7 @@ impl<'t, 's, K: Record<'s> + Ord, V: Record<'s>> Sorter<'t, 's, K, V> {
     fn make_room(&mut self) -> Result<()> {
         let len = self.records.len();
         let full = len >= self.records.capacity();
-        let capacity = if full { (2 * len).max(RECORDS_MIN) } else { self.records.capacity() };
+        let capacity = if full { (2 * len).max(256) } else { self.records.capacity() };
         let room = capacity.saturating_mul(size_of::<(K, V)>()) as u64;
         // A stable sort needs half as much again.
         if !self.ledger.cover(room + room / 2 + self.heap + self.heap / 8) && len >= RECORDS_MIN {

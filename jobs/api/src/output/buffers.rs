@@ -11,8 +11,10 @@ use firesteel_common::task::MapOutputWriter;
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use std::sync::Arc;
 
-/// Up to so many bytes are buffered whatever is granted.
-const FREE: u64 = 16 * 1024;
+/// Memory is asked for in steps of at least so many bytes, and so many for each reducer: what a spill costs
+/// beside its bytes must be little.
+const STEP: u64 = 16 * 1024;
+const STEP_OF_REDUCER: u64 = 64;
 /// Bytes of a frame.
 const FRAME: usize = 64 * 1024;
 /// So many spills may each keep the frame that they are read from.
@@ -44,6 +46,8 @@ pub struct Buffers<'t, 's> {
     held: u64,
     /// With how many memory is asked for.
     asks_at: u64,
+    /// How many more are asked for then, at least.
+    step: u64,
     ledger: Ledger<'s>,
     file: Option<Box<dyn SpillFile>>,
     /// Bytes in the file.
@@ -55,11 +59,13 @@ pub struct Buffers<'t, 's> {
 impl<'t, 's> Buffers<'t, 's> {
     /// Empty buffers.
     pub fn new(task: &'t Task<'s>, reducers: u32) -> Self {
+        let step = STEP + STEP_OF_REDUCER * u64::from(reducers);
         Self {
             task,
             buffers: vec![(0, Vec::new()); reducers as usize],
             held: 0,
-            asks_at: FREE,
+            asks_at: step,
+            step,
             ledger: Ledger::new(task),
             file: None,
             written: 0,
@@ -84,7 +90,7 @@ impl<'t, 's> Buffers<'t, 's> {
     fn check(&mut self) -> Flow {
         // Buffers that grow by doubling have a quarter of their room free on average; asking for half as much
         // again leaves some for the one that is being moved.
-        let next = self.held + (self.held / 2).max(FREE);
+        let next = self.held + (self.held / 2).max(self.step);
         let index = (self.buffers.len() * size_of::<(u64, Vec<u8>)>()) as u64;
         if self.ledger.cover(index + next + next / 2) {
             self.asks_at = next;
@@ -135,7 +141,7 @@ impl<'t, 's> Buffers<'t, 's> {
         file.write(&frame)?;
         self.spills.push(Spill { pieces, next: 0, at, frame: Arc::new(Vec::new()), read: 0 });
         self.held = 0;
-        self.asks_at = FREE;
+        self.asks_at = self.step;
         Ok(())
     }
 
