@@ -348,9 +348,25 @@ impl<'t, 's, K: Key<'s>, A: Record<'s>, P: Parts<A>> Groups<'t, 's, K, A, P> {
     ///
     /// # Errors
     /// What reading fails with.
-    pub fn parts(self) -> Result<(Merge<'t, 's, (K, A), ByDigest>, Ledger<'s>)> {
+    pub fn parts(self) -> Result<Pieces<'t, 's, K, A>> {
         let Self { task, mut ledger, runs, .. } = self;
         ledger.cover((runs.len() * CHUNK) as u64);
-        Ok((Merge::new(task, &ByDigest, runs)?, ledger))
+        Ok(Pieces { merge: Merge::new(task, &ByDigest, runs)?, _ledger: ledger })
+    }
+}
+
+/// The parts of values, as they come.
+pub struct Pieces<'t, 's, K: Key<'s>, A> {
+    merge: Merge<'t, 's, (K, A), ByDigest>,
+    _ledger: Ledger<'s>,
+}
+
+impl<'s, K: Key<'s>, A: Record<'s>> Pieces<'_, 's, K, A> {
+    /// The next part.
+    ///
+    /// # Errors
+    /// What reading fails with.
+    pub fn next(&mut self) -> Result<Option<(Digest, K, A)>> {
+        self.merge.next()
     }
 }

@@ -186,7 +186,7 @@ where
         let add = |values: &mut Vec<W>, value| values.push(value);
         let mut table = Aggregation::new(task, "join", |value| vec![value], add, Lists);
         let _ = self.sides.right.run(task, &split.1, &mut |(key, value): (K, W)| table.push(key, value))?;
-        let (mut right, ledger) = table.into_groups()?.parts()?;
+        let mut right = table.into_groups()?.parts()?;
         let mut next = right.next()?;
         let mut failure = None;
         let flow = left.run_sets(|lefts| {
@@ -208,7 +208,6 @@ where
             }
             if next.is_none() { ENOUGH } else { MORE }
         })?;
-        drop(ledger);
         failure.map_or(Ok(flow), Err)
     }
 }
