@@ -19,7 +19,7 @@ mod testing;
 pub mod tls;
 pub mod transport;
 
-pub use blocks::{BlockSource, DataClient, DataServer, OpenBlock};
+pub use blocks::{BlockData, BlockSource, DataClient, DataServer, DiskBlock, OpenBlock};
 pub use fds::{FdReceiver, FdSender, fd_channel, socket_pair};
 pub use frame::{read_frame, write_frame};
 pub use hello::{accept_hello, bind_loopback, connect, dial_hello};

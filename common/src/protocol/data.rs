@@ -4,7 +4,7 @@
 //! answer is a frame with a [`BlockReply`], followed outside any frame by exactly [`BlockReply::Found`]'s
 //! `bytes` bytes, which are whole segments.
 
-use crate::block::{BlockId, MapStatus};
+use crate::block::{BlockId, Frame, MapStatus};
 use crate::id::PluginHash;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -30,6 +30,9 @@ pub enum BlockReply {
         bytes: u64,
         /// For a map output: the index of the segments that follow, one for each reducer asked for.
         segments: MapStatus,
+        /// Between processes of one machine, where the block's descriptor comes beside this: the index of its
+        /// file, if it is on disk.
+        frames: Vec<Frame>,
     },
     /// It is not here (any more).
     Missing,

@@ -1,7 +1,7 @@
 //! Between executor and worker, over the socket pair that the executor inherits. Descriptors travel beside
 //! the frames that mention them, in order.
 
-use crate::block::{BlockId, MapStatus, StorageLevel};
+use crate::block::{BlockId, Frame, MapStatus, StorageLevel};
 use crate::event::FetchCause;
 use crate::id::{AppAttemptId, DatasetId, StageId, TaskId, WorkerId};
 use crate::options::Limits;
@@ -32,6 +32,8 @@ pub enum ToExecutor {
         /// Datasets.
         datasets: Vec<DatasetId>,
     },
+    /// These blocks are not in memory any more: what is mapped of them keeps memory that counts as free.
+    Unmap(Vec<BlockId>),
     /// The answer to `OpenBlock`.
     Block {
         /// Of the request.
@@ -70,6 +72,8 @@ pub struct OpenedBlock {
     pub bytes: u64,
     /// The index, if it is a map output.
     pub status: Option<MapStatus>,
+    /// If it is on disk, the index of its file; empty if it is in memory, to be mapped.
+    pub frames: Vec<Frame>,
 }
 
 /// What an executor is told at birth.
@@ -108,6 +112,8 @@ pub enum FromExecutor {
         task: TaskId,
         /// Its index.
         status: MapStatus,
+        /// If it did not fit into memory and is on disk, the index of its file; else empty.
+        frames: Vec<Frame>,
     },
     /// The value of a result task that is too large for a report, before its report; with a descriptor.
     ResultBlock {
@@ -156,12 +162,16 @@ pub enum FromExecutor {
         /// Where it may be kept.
         level: StorageLevel,
     },
-    /// Asks for execution memory.
+    /// What this worker says of this block, and what its bytes are, do not fit: look at it.
+    Damaged(BlockId),
+    /// Asks for execution memory for a task.
     AcquireMemory {
         /// Chosen by the executor.
         request: u64,
         /// Bytes.
         bytes: u64,
+        /// What the task has already.
+        held: u64,
     },
     /// Returns execution memory.
     ReleaseMemory {

@@ -191,10 +191,11 @@ proptest! {
             check(&FromWorker { epoch: Epoch(1), incarnation: Incarnation(2), message });
         }
         check(&FromExecutor::Finished(reports.to_vec()));
-        check(&FromExecutor::MapOutput { task, status: status.clone() });
+        let frames = vec![crate::block::Frame { plain_end: 9, stored_end: 7, checksum: 1 }];
+        check(&FromExecutor::MapOutput { task, status: status.clone(), frames });
         check(&ToExecutor::InputsChanged { stage: task.stage, places: vec![(1, place)] });
         check(&BlockRequest { block, reducers: Some(1..9) });
-        check(&BlockReply::Found { bytes: 9, segments: status });
+        check(&BlockReply::Found { bytes: 9, segments: status, frames: vec![] });
     }
 
     #[test]

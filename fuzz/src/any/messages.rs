@@ -2,7 +2,7 @@
 
 use super::{Any, Source};
 use firesteel_common::block::{
-    BlockCopy, BlockId, BlockKind, MapStatus, SegmentStat, StorageLevel, StoredBlock,
+    BlockCopy, BlockId, BlockKind, Frame, MapStatus, SegmentStat, StorageLevel, StoredBlock,
 };
 use firesteel_common::error::{Error, ErrorCode};
 use firesteel_common::event::FetchCause;
@@ -98,7 +98,8 @@ any_struct! {
     Registration {
         worker, host, address, slots, drivers_max, memory, sandbox, drivers, running, outputs, cached, apps
     }
-    OpenedBlock { bytes, status }
+    Frame { plain_end, stored_end, checksum }
+    OpenedBlock { bytes, status, frames }
     ExecutorSetup { app, worker, plugin, slots, limits, memory, fetch_over_tcp, faults }
     BlockRequest { block, reducers }
     PluginRequest { plugin }
@@ -149,15 +150,15 @@ any_enum! {
     ToExecutor {
         Start(_), Launch(_), InputsChanged { stage, places }, Kill(_), Forget { stages, datasets },
         Block { request, found }, Peer { request, connected }, Stored { request, kept },
-        Memory { request, granted },
+        Memory { request, granted }, Unmap(_),
     }
     FromExecutor {
-        Ready, Finished(_), MapOutput { task, status }, ResultBlock { block, bytes },
+        Ready, Finished(_), MapOutput { task, status, frames }, ResultBlock { block, bytes },
         FetchFailed { task, stage, map, place, cause }, OpenBlock { request, block },
         Connect { request, worker, address }, Store { request, block, bytes, level },
-        AcquireMemory { request, bytes }, ReleaseMemory { bytes },
+        AcquireMemory { request, bytes, held }, ReleaseMemory { bytes }, Damaged(_),
     }
-    BlockReply { Found { bytes, segments }, Missing }
+    BlockReply { Found { bytes, segments, frames }, Missing }
     PluginReply { Found { bytes }, Missing }
 }
 

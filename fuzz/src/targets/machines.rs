@@ -304,7 +304,8 @@ fn fact(source: &mut Source<'_>) -> WorkerEvent {
         8..=11 => WorkerEvent::FromExecutor { app, message: source.any() },
         12 => WorkerEvent::ExecutorExited { app, reason: source.any() },
         13 => WorkerEvent::DriverExited { app, reason: source.any() },
-        14 => match source.below(4) {
+        14 => match source.below(5) {
+            3 => WorkerEvent::RoomMade { ticket: source.below(8) as u64, over: source.any() },
             0 => WorkerEvent::Output { app, source: source.any(), bytes: source.any() },
             1 => WorkerEvent::BlocksLost(source.any()),
             2 => WorkerEvent::BlocksCopied { app, from: source.any(), blocks: source.any() },

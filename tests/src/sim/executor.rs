@@ -154,7 +154,8 @@ impl World {
             ToExecutor::Start(_)
             | ToExecutor::Block { .. }
             | ToExecutor::Peer { .. }
-            | ToExecutor::Memory { .. } => {}
+            | ToExecutor::Memory { .. }
+            | ToExecutor::Unmap(_) => {}
         }
     }
 
@@ -199,7 +200,7 @@ impl World {
             if executor.attempts.insert(task, attempt).is_some() {
                 self.fail(format!("duplicated: {task} runs twice in one executor"));
             }
-            self.tell_shell(to, FromExecutor::AcquireMemory { request, bytes: 4096 }, None);
+            self.tell_shell(to, FromExecutor::AcquireMemory { request, bytes: 4096, held: 0 }, None);
             let delay = self.rng.between(100, 2_000);
             self.clock.after(delay, Happening::TaskReads { of: to, task });
         }
@@ -423,7 +424,7 @@ impl World {
         let status = MapStatus { segments, statistics: Payload::empty() };
         let TaskId { stage, partition, attempt: number, .. } = task;
         let block = BlockId { app: of.app, kind: BlockKind::MapOutput { stage, partition, attempt: number } };
-        let message = FromExecutor::MapOutput { task, status: status.clone() };
+        let message = FromExecutor::MapOutput { task, status: status.clone(), frames: Vec::new() };
         self.tell_shell(of, message, Some((block, content)));
         self.report(of, attempt, TaskOutcome::MapOutput(status));
     }

@@ -274,6 +274,13 @@ impl World {
                     process.blocks.remove(&block);
                 }
             }
+            WorkerEffect::Execution(_) => {}
+            WorkerEffect::MakeRoom { ticket } => {
+                let delay = self.rng.between(10, 5_000);
+                // Mostly there is room.
+                let over = self.rng.between(0, 40_000).saturating_sub(32_000);
+                self.clock.after(delay, Happening::RoomMade { host, life, ticket, over });
+            }
             WorkerEffect::FreeApp(app) => process.blocks.retain(|block, _| block.app != app),
             // Simulated executors read the blocks of others by themselves.
             WorkerEffect::ConnectPeer { .. } => {}

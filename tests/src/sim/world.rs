@@ -85,6 +85,13 @@ pub(crate) enum Happening {
         life: u64,
         plugin: PluginHash,
     },
+    /// The store of a worker has made room for execution memory, as far as it could.
+    RoomMade {
+        host: usize,
+        life: u64,
+        ticket: u64,
+        over: u64,
+    },
     /// A worker has copied, as far as it could, blocks of another one.
     BlocksCopied {
         host: usize,
@@ -288,6 +295,9 @@ impl World {
             Happening::WorkerGoesOn { host, life } => self.worker_goes_on(host, life),
             Happening::WorkerDials { host, life } => self.worker_dials(host, life),
             Happening::PluginFetched { host, life, plugin } => self.plugin_fetched(host, life, plugin),
+            Happening::RoomMade { host, life, ticket, over } => {
+                self.worker_step(host, life, firesteel_core::WorkerEvent::RoomMade { ticket, over });
+            }
             Happening::BlocksCopied { host, life, app, from, address, blocks } => {
                 self.blocks_copied((host, life), (app, from), &address, blocks);
             }
@@ -326,6 +336,7 @@ impl World {
             Happening::WorkerTick { host, life }
             | Happening::WorkerDials { host, life }
             | Happening::PluginFetched { host, life, .. }
+            | Happening::RoomMade { host, life, .. }
             | Happening::BlocksCopied { host, life, .. }
             | Happening::ToShell { host, life, .. } => waiting_at(&mut self.hosts, *host, *life),
             _ => None,

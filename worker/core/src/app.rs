@@ -80,11 +80,16 @@ impl App {
     /// What is known of a block, if it is held.
     pub(crate) fn find(&self, block: &BlockId) -> Option<OpenedBlock> {
         match output_of(block) {
-            Some(task) => self
-                .outputs
-                .get(&task)
-                .map(|status| OpenedBlock { bytes: status.bytes(), status: Some(status.clone()) }),
-            None => self.blocks.get(block).map(|held| OpenedBlock { bytes: held.bytes, status: None }),
+            Some(task) => self.outputs.get(&task).map(|status| OpenedBlock {
+                bytes: status.bytes(),
+                status: Some(status.clone()),
+                frames: Vec::new(),
+            }),
+            None => self.blocks.get(block).map(|held| OpenedBlock {
+                bytes: held.bytes,
+                status: None,
+                frames: Vec::new(),
+            }),
         }
     }
 

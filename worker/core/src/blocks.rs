@@ -1,5 +1,4 @@
-//! Blocks: which of them this worker holds for whom, and the budget of execution memory. Bytes are the
-//! shell's.
+//! Blocks: which of them this worker holds for whom. Bytes are the shell's.
 
 use crate::app::{Held, output_of, result_of};
 use crate::core::WorkerCore;
@@ -59,40 +58,7 @@ impl WorkerCore {
         self.answer(id, ToExecutor::Block { request, found }, out);
     }
 
-    /// An executor asks for execution memory: it gets what is left, at most what it asked for.
-    pub(crate) fn acquire(
-        &mut self,
-        id: AppAttemptId,
-        request: u64,
-        bytes: u64,
-        out: &mut Vec<WorkerEffect>,
-    ) {
-        if !self.executor_lives(id) {
-            return;
-        }
-        let Some(app) = self.apps.get_mut(&id) else {
-            return;
-        };
-        let granted = bytes.min(self.options.memory.saturating_sub(self.granted));
-        app.granted += granted;
-        self.granted += granted;
-        self.answer(id, ToExecutor::Memory { request, granted }, out);
-    }
-
-    /// An executor returns execution memory; never more than it has.
-    pub(crate) fn release(&mut self, id: AppAttemptId, bytes: u64) {
-        if !self.executor_lives(id) {
-            return;
-        }
-        let Some(app) = self.apps.get_mut(&id) else {
-            return;
-        };
-        let returned = bytes.min(app.granted);
-        app.granted -= returned;
-        self.granted = self.granted.saturating_sub(returned);
-    }
-
-    fn answer(&mut self, app: AppAttemptId, message: ToExecutor, out: &mut Vec<WorkerEffect>) {
+    pub(crate) fn answer(&mut self, app: AppAttemptId, message: ToExecutor, out: &mut Vec<WorkerEffect>) {
         if self.executor_lives(app) {
             out.push(WorkerEffect::SendExecutor { app, message });
         }

@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::drivers::Driver;
 use crate::event::{WorkerEffect, WorkerEvent};
 use crate::link::Link;
+use crate::memory::Ticket;
 use firesteel_common::block::BlockId;
 use firesteel_common::error::Error;
 use firesteel_common::id::{AppAttemptId, Epoch, Incarnation, PluginHash, WorkerId};
@@ -28,7 +29,7 @@ pub struct CoreOptions {
     pub slots: u32,
     /// How many drivers it runs at most.
     pub drivers_max: u32,
-    /// The budget of its block store in bytes, and that of execution memory.
+    /// The budget in bytes that blocks and execution memory share.
     pub memory: u64,
     /// What keeps its executors and drivers apart from everything else.
     pub sandbox: Sandbox,
@@ -49,8 +50,14 @@ pub struct WorkerCore {
     /// Executors that were told to stop and have not ended yet; their application is forgotten.
     pub(crate) leaving: BTreeSet<AppAttemptId>,
     pub(crate) drivers: BTreeMap<AppAttemptId, Driver>,
-    /// Bytes of execution memory that are granted, over all applications.
+    /// Bytes of execution memory that are granted, over all applications, those for which room is being made
+    /// included.
     pub(crate) granted: u64,
+    /// What of this the store was told.
+    pub(crate) told_granted: u64,
+    /// Requests for which room is being made, by their tickets.
+    pub(crate) tickets: BTreeMap<u64, Ticket>,
+    pub(crate) last_ticket: u64,
     /// Reports of the step under way; they leave in one message at its end.
     pub(crate) finished: Vec<TaskReport>,
     /// Whether it is to leave.
@@ -79,6 +86,9 @@ impl WorkerCore {
             leaving: BTreeSet::new(),
             drivers: BTreeMap::new(),
             granted: 0,
+            told_granted: 0,
+            tickets: BTreeMap::new(),
+            last_ticket: 0,
             finished: Vec::new(),
             draining: false,
             terminating: false,
@@ -100,6 +110,7 @@ impl WorkerCore {
             WorkerEvent::DriverExited { app, reason } => self.driver_exited(app, reason, out),
             WorkerEvent::Output { app, source, bytes } => self.output(app, source, bytes, out),
             WorkerEvent::BlocksLost(blocks) => self.blocks_lost(&blocks),
+            WorkerEvent::RoomMade { ticket, over } => self.room_made(ticket, over, out),
             WorkerEvent::Terminate => self.terminate(out),
             WorkerEvent::BlocksCopied { app, from, blocks } => self.blocks_copied(app, from, blocks, out),
             WorkerEvent::Tick => {
@@ -108,6 +119,7 @@ impl WorkerCore {
             }
         }
         self.send_finished(now, out);
+        self.tell_execution(out);
         effects
     }
 
@@ -139,7 +151,7 @@ impl WorkerCore {
         match message {
             FromExecutor::Ready => self.executor_ready(app, out),
             FromExecutor::Finished(reports) => self.tasks_finished(app, reports, out),
-            FromExecutor::MapOutput { task, status } => self.map_output(app, task, status, out),
+            FromExecutor::MapOutput { task, status, .. } => self.map_output(app, task, status, out),
             FromExecutor::ResultBlock { block, bytes } => self.result_block(app, block, bytes, out),
             FromExecutor::FetchFailed { task, stage, map, place, cause } => {
                 self.fetch_failed(app, task, (stage, map), (place, cause), out);
@@ -153,7 +165,11 @@ impl WorkerCore {
             FromExecutor::Store { request, block, bytes, level } => {
                 self.store(app, request, (block, level), bytes, out);
             }
-            FromExecutor::AcquireMemory { request, bytes } => self.acquire(app, request, bytes, out),
+            FromExecutor::AcquireMemory { request, bytes, held } => {
+                self.acquire(app, request, bytes, held, out);
+            }
+            // For the store, which the shell has told.
+            FromExecutor::Damaged(_) => {}
             FromExecutor::ReleaseMemory { bytes } => self.release(app, bytes),
         }
     }

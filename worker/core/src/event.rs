@@ -66,6 +66,13 @@ pub enum WorkerEvent {
     },
     /// Blocks that were dropped by the store itself, or found damaged.
     BlocksLost(Vec<BlockId>),
+    /// The store has done what [`WorkerEffect::MakeRoom`] asked for.
+    RoomMade {
+        /// Of the request.
+        ticket: u64,
+        /// By how many bytes blocks and execution memory together are still over the budget.
+        over: u64,
+    },
     /// The process was asked to end: leave, as soon as nothing of this worker is needed any more.
     Terminate,
     /// What became of the copies that [`WorkerEffect::CopyBlocks`] asked for. Those that succeeded are in
@@ -121,6 +128,14 @@ pub enum WorkerEffect {
     },
     /// Stop a driver process: SIGTERM, then SIGKILL.
     StopDriver(AppAttemptId),
+    /// So many bytes of the budget are execution memory now. The store is told before anything that follows.
+    Execution(u64),
+    /// Move blocks out of memory, as far as they have to make room for execution memory, then say
+    /// [`WorkerEvent::RoomMade`].
+    MakeRoom {
+        /// Names the request.
+        ticket: u64,
+    },
     /// Free blocks. Readers that hold a descriptor keep what they have.
     FreeBlocks(Vec<BlockId>),
     /// Free all blocks and directories of an application attempt.

@@ -197,6 +197,7 @@ impl WorkerCore {
         app.stopping.clear();
         let stopped = std::mem::take(&mut app.stopped);
         self.granted = self.granted.saturating_sub(std::mem::take(&mut app.granted));
+        self.tickets.retain(|_, ticket| ticket.app != id);
         let mut tasks: Vec<TaskId> = std::mem::take(&mut app.running).into_iter().collect();
         // What an attempt has left without reporting its end is nobody's.
         let orphans = tasks.iter().flat_map(|task| app.take_blocks_of(task)).collect::<Vec<_>>();
@@ -213,6 +214,7 @@ impl WorkerCore {
     pub(crate) fn end_app(&mut self, id: AppAttemptId, out: &mut Vec<WorkerEffect>) {
         if let Some(app) = self.apps.remove(&id) {
             self.granted = self.granted.saturating_sub(app.granted);
+            self.tickets.retain(|_, ticket| ticket.app != id);
             let lives = matches!(app.executor, Executor::Starting | Executor::Ready);
             if lives && self.leaving.insert(id) {
                 out.push(WorkerEffect::StopExecutor(id));

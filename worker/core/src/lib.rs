@@ -22,6 +22,7 @@ pub mod event;
 mod executors;
 mod invariants;
 mod link;
+mod memory;
 mod tasks;
 
 pub use crate::core::{CoreOptions, WorkerCore};

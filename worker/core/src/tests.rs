@@ -177,6 +177,8 @@ fn words(effect: &WorkerEffect) -> String {
             format!("free {}", blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
         }
         WorkerEffect::FreeApp(_) => "free app".into(),
+        WorkerEffect::Execution(bytes) => format!("execution {bytes}"),
+        WorkerEffect::MakeRoom { ticket } => format!("make room {ticket}"),
         WorkerEffect::ConnectPeer { address, .. } => format!("connect {address}"),
         WorkerEffect::CopyBlocks { address, blocks, .. } => {
             let names: Vec<String> = blocks.iter().map(|copy| copy.block.to_string()).collect();
@@ -243,6 +245,6 @@ fn told(message: &ToExecutor) -> String {
         ToExecutor::Block { found, .. } => format!("block {}", found.is_some()),
         ToExecutor::Stored { kept, .. } => format!("stored {kept}"),
         ToExecutor::Memory { granted, .. } => format!("memory {granted}"),
-        ToExecutor::Start(_) | ToExecutor::Peer { .. } => "nothing of the core".into(),
+        ToExecutor::Start(_) | ToExecutor::Peer { .. } | ToExecutor::Unmap(_) => "nothing of the core".into(),
     }
 }

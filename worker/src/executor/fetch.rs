@@ -4,6 +4,7 @@
 use super::flight::{CellState, Flight, Loss, Peer};
 use super::host::Host;
 use super::mapped::{MappedBlock, agree, decoded};
+use super::memory::TaskMemory;
 use super::peer::{Client, LocalClient, connect};
 use super::signal::Signal;
 use firesteel_common::block::{BlockId, BlockKind, HEADER_LEN, MapStatus, SegmentHeader};
@@ -55,6 +56,8 @@ pub struct FetchJob {
     pub report: Arc<dyn Fn(Loss) + Send + Sync>,
     /// Of the attempt.
     pub signal: Arc<Signal>,
+    /// Of the attempt; what arrives is charged to it.
+    pub memory: Arc<TaskMemory>,
 }
 
 /// Fetches all segments of a job; each gets its state in the flight.
@@ -121,7 +124,7 @@ fn drive(host: &Host, job: &FetchJob, client: &mut DataClient, done: &mut usize)
         if !job.flight.admit(&job.peer, fetch.index, bytes) {
             return Ok(());
         }
-        let state = match receive(host, client, bytes) {
+        let state = match receive(host, client, bytes, &job.memory) {
             Ok(buffer) => match open(fetch, &status, buffer) {
                 Ok(segment) => CellState::Here(segment, job.peer.clone(), bytes),
                 Err(error) => {
@@ -156,8 +159,13 @@ fn block(host: &Host, stage: StageId, fetch: &Fetch) -> BlockId {
     BlockId { app: host.setup.app, kind }
 }
 
-fn receive(host: &Host, client: &mut DataClient, bytes: u64) -> Result<super::buffers::Buffer> {
-    let mut buffer = host.buffers.take(usize::try_from(bytes).unwrap_or(usize::MAX))?;
+fn receive(
+    host: &Host,
+    client: &mut DataClient,
+    bytes: u64,
+    memory: &Arc<TaskMemory>,
+) -> Result<super::buffers::Buffer> {
+    let mut buffer = host.buffers.take(usize::try_from(bytes).unwrap_or(usize::MAX))?.charged(memory);
     client.read_exact(buffer.as_mut())?;
     Ok(buffer)
 }
@@ -217,7 +225,7 @@ fn drive_local(host: &Host, job: &FetchJob, client: &mut LocalClient, done: &mut
         for fetch in ahead {
             let id = block(host, job.stage, fetch);
             let found = blocks.get(&id).cloned().unwrap_or(Err(FetchCause::Missing));
-            match found.map(|mapped| mapped.segment(fetch.map, fetch.reducer)) {
+            match found.map(|mapped| mapped.segment(fetch.map, fetch.reducer, &job.memory)) {
                 Ok(Ok(segment)) => {
                     job.flight.arrived(fetch.index, fetch.version, CellState::Mapped(segment));
                 }
@@ -248,11 +256,18 @@ pub struct WholeBlock {
 ///
 /// # Errors
 /// If the peer cannot be reached, or what it sends is damaged.
-pub fn whole_block(host: &Host, peer: &Peer, block: BlockId, signal: &Signal) -> Result<Option<WholeBlock>> {
-    match host.peers.take(peer).map(|client| whole_block_over(host, peer, block, client)) {
+pub fn whole_block(
+    host: &Host,
+    peer: &Peer,
+    block: BlockId,
+    signal: &Signal,
+    memory: &Arc<TaskMemory>,
+) -> Result<Option<WholeBlock>> {
+    let over = |client| whole_block_over(host, peer, block, client, memory);
+    match host.peers.take(peer).map(over) {
         Some(Ok(found)) => Ok(found),
         // A kept connection may have been closed long ago; that says nothing about the peer.
-        _ => connect(host, peer, signal).and_then(|client| whole_block_over(host, peer, block, client)),
+        _ => connect(host, peer, signal).and_then(over),
     }
 }
 
@@ -261,13 +276,14 @@ fn whole_block_over(
     peer: &Peer,
     block: BlockId,
     mut client: Client,
+    memory: &Arc<TaskMemory>,
 ) -> Result<Option<WholeBlock>> {
     let found = match &mut client {
         Client::Remote(remote) => {
             remote.request(&BlockRequest { block, reducers: None })?;
             match remote.reply()? {
                 Some((_, bytes)) => {
-                    let buffer = receive(host, remote, bytes)?;
+                    let buffer = receive(host, remote, bytes, memory)?;
                     let (header, _) = SegmentHeader::open(buffer.as_ref())?;
                     let segment = decoded(0, 0, header, Arc::new(buffer), HEADER_LEN)?;
                     Some(WholeBlock { segment, bytes, mapped: false })
@@ -280,7 +296,8 @@ fn whole_block_over(
             match local.reply()?.transpose()? {
                 Some(mapped) => {
                     host.mappings.insert(block, mapped.clone());
-                    mapped.segment(0, 0)?.map(|(segment, bytes)| WholeBlock { segment, bytes, mapped: true })
+                    let segment = mapped.segment(0, 0, memory)?;
+                    segment.map(|(segment, bytes)| WholeBlock { segment, bytes, mapped: true })
                 }
                 None => None,
             }

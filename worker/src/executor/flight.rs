@@ -11,8 +11,12 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Bytes that one reader lets lie fetched and not yet taken, over all its peers.
+/// Bytes that one reader lets lie fetched and not yet taken, over all its peers: at most, however much memory
+/// there is, and at least.
 const FETCHED_MAX: u64 = 32 * 1024 * 1024;
+const FETCHED_MIN: u64 = 1024 * 1024;
+/// Else that part of what a task may have.
+const FETCHED_PART: u64 = 4;
 
 /// A worker's data server.
 pub type Peer = (WorkerId, Arc<str>);
@@ -80,6 +84,8 @@ pub struct Flight {
     room: Condvar,
     /// Raised when a cell changes.
     signal: Arc<Signal>,
+    /// Bytes that may lie here.
+    fetched_max: u64,
 }
 
 struct State {
@@ -92,12 +98,13 @@ struct State {
 }
 
 impl Flight {
-    /// A flight of `cells` segments.
-    pub fn new(cells: usize, signal: Arc<Signal>) -> Self {
+    /// A flight of `cells` segments for a task that may have `share` bytes.
+    pub fn new(cells: usize, share: u64, signal: Arc<Signal>) -> Self {
         let cells = (0..cells).map(|_| CellState::Waiting).collect();
         let (held, reported) = (BTreeMap::new(), BTreeSet::new());
         let state = State { cells, held, reported, next: 0, closed: false };
-        Self { state: Mutex::new(state), room: Condvar::new(), signal }
+        let fetched_max = (share / FETCHED_PART).clamp(FETCHED_MIN, FETCHED_MAX);
+        Self { state: Mutex::new(state), room: Condvar::new(), signal, fetched_max }
     }
 
     /// Takes a cell out of its state if it is here; otherwise says what its state is. The reader comes with
@@ -154,7 +161,7 @@ impl Flight {
             if state.closed || self.signal.stopped() {
                 return false;
             }
-            let share = FETCHED_MAX / state.held.len().max(1) as u64;
+            let share = self.fetched_max / state.held.len().max(1) as u64;
             let awaited = index <= state.next;
             let held = state.held.entry(peer.clone()).or_insert(0);
             // The peer says how many bytes they are, and may say anything.
@@ -231,7 +238,7 @@ mod tests {
     }
 
     fn flight(cells: usize) -> Arc<Flight> {
-        let flight = Arc::new(Flight::new(cells, Arc::new(Signal::default())));
+        let flight = Arc::new(Flight::new(cells, u64::MAX, Arc::new(Signal::default())));
         flight.expect(&peer());
         flight
     }

@@ -55,7 +55,8 @@ impl Host {
     pub fn new(setup: ExecutorSetup, worker: FdSender, engines: Box<dyn Engines>) -> Arc<Self> {
         let faults = Faults::new(setup.faults.as_deref());
         faults.set_worker(setup.worker);
-        let mappings = Mappings::new(setup.app);
+        let mappings = Mappings::new(setup.app, setup.memory);
+        let buffers = Arc::new(Buffers::new(setup.memory));
         Arc::new(Self {
             setup,
             worker,
@@ -64,13 +65,18 @@ impl Host {
             places: Places::default(),
             mappings,
             peers: Peers::default(),
-            buffers: Arc::default(),
+            buffers,
             answers: Answers::default(),
             reports: Reports::default(),
             faults,
             stages: Mutex::default(),
             attempts: Mutex::default(),
         })
+    }
+
+    /// Bytes of the worker's memory for each slot.
+    pub fn share(&self) -> u64 {
+        self.setup.memory / u64::from(self.setup.slots.max(1))
     }
 
     /// Does what the worker says, until it closes the socket.
@@ -116,6 +122,7 @@ impl Host {
                     known.remove(stage);
                 }
             }
+            ToExecutor::Unmap(blocks) => self.mappings.unmap(&blocks),
             ToExecutor::Block { request, found } => {
                 self.mappings.opened(request, found, fd);
                 self.wake();

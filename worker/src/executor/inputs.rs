@@ -6,6 +6,7 @@ use super::fetch::{self, Fetch, FetchJob};
 use super::flight::{Cell, CellState, Flight, Loss, Peer};
 use super::host::Host;
 use super::mapped::Lookup;
+use super::memory::TaskMemory;
 use super::places::Known;
 use super::signal::Signal;
 use firesteel_common::block::BlockKind;
@@ -30,6 +31,7 @@ pub struct Inputs {
     cells: Arc<[Cell]>,
     flight: Arc<Flight>,
     signal: Arc<Signal>,
+    memory: Arc<TaskMemory>,
     metrics: Arc<Mutex<TaskMetrics>>,
     /// The cell that comes next.
     next: usize,
@@ -67,13 +69,15 @@ impl Inputs {
         stage: StageId,
         ranges: &[ReadRange],
         signal: Arc<Signal>,
+        memory: Arc<TaskMemory>,
         metrics: Arc<Mutex<TaskMetrics>>,
     ) -> Result<Self> {
         let maps = host.places.of(stage).len() as u32;
         let cells: Arc<[Cell]> = cells(ranges, maps).into();
-        let flight = Arc::new(Flight::new(cells.len(), signal.clone()));
+        let flight = Arc::new(Flight::new(cells.len(), host.share(), signal.clone()));
         let since = host.mappings.now();
-        let inputs = Self { host, task, stage, cells, flight, signal, metrics, next: 0, asked: 0, since };
+        let (next, asked) = (0, 0);
+        let inputs = Self { host, task, stage, cells, flight, signal, memory, metrics, next, asked, since };
         inputs.assign()?;
         Ok(inputs)
     }
@@ -126,7 +130,8 @@ impl Inputs {
             let (host, task, stage) = (self.host.clone(), self.task, self.stage);
             Arc::new(move |loss: Loss| report_loss(&host, task, stage, loss))
         };
-        let job = FetchJob { stage, peer, fetches, flight, report, signal };
+        let memory = self.memory.clone();
+        let job = FetchJob { stage, peer, fetches, flight, report, signal, memory };
         let host = self.host.clone();
         self.host.pool.run(move || fetch::run(&host, &job))
     }
@@ -198,7 +203,7 @@ impl Inputs {
             Lookup::Asked => return Ok(Step::Wait),
             Lookup::Missing => FetchCause::Missing,
             Lookup::Corrupt(error) => self.damaged(block, &error),
-            Lookup::Mapped(mapped) => match mapped.segment(map, reducer) {
+            Lookup::Mapped(mapped) => match mapped.segment(map, reducer, &self.memory) {
                 Ok(Some((segment, bytes))) => return Ok(self.local_segment(segment, bytes)),
                 Ok(None) => return Ok(Step::Empty),
                 Err(error) => self.damaged(block, &error),

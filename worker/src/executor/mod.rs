@@ -10,13 +10,14 @@ mod flight;
 mod host;
 mod inputs;
 mod mapped;
+mod memory;
 mod output;
 mod peer;
 mod places;
 mod plan;
-
 mod reports;
 mod signal;
+mod spool;
 mod task;
 mod task_io;
 #[cfg(test)]

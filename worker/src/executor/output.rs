@@ -1,33 +1,31 @@
 //! What a task writes: map outputs, and single segments for cached partitions and large results. All of it
-//! goes into memory files with plain writes, so that nothing of them is ever mapped writable here.
+//! goes into memory files with plain writes, so that nothing of them is ever mapped writable here. A map
+//! output that outgrows the memory of its task goes on on disk.
 
+use super::memory::Charge;
+use super::spool::{Data, Sink, Written};
 use firesteel_common::block::{
     ALIGNMENT, Encoding, HEADER_LEN, MapStatus, Sealing, SegmentHeader, SegmentStat, padding,
 };
 use firesteel_common::task::MapOutputWriter;
 use firesteel_common::{Error, ErrorCode, Payload, Result};
-use rustix::io::Errno;
-use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
 /// Segments up to this size are gathered before they are written.
 const GATHER_MAX: usize = 256 * 1024;
 const ZEROS: [u8; ALIGNMENT] = [0; ALIGNMENT];
 
-/// A memory file that is appended to.
+/// A file that segments are appended to.
 struct SegmentFile {
-    fd: OwnedFd,
+    sink: Sink,
     gathered: Vec<u8>,
-    /// Bytes in the file, without what is gathered.
-    written: u64,
-    /// The segment that is being written in parts, and where its header belongs.
-    open: Option<(Sealing, u64)>,
+    /// The segment that is being written in parts.
+    open: Option<Sealing>,
 }
 
 impl SegmentFile {
-    fn create(name: &str) -> Result<Self> {
-        let fd = firesteel_store::create_memfd(name)?;
-        Ok(Self { fd, gathered: Vec::new(), written: 0, open: None })
+    fn create(name: &str, charge: Option<Charge>) -> Result<Self> {
+        Ok(Self { sink: Sink::create(name, charge)?, gathered: Vec::new(), open: None })
     }
 
     fn append(&mut self, type_tag: u64, records: u64, payload: &[u8]) -> Result<SegmentStat> {
@@ -48,8 +46,7 @@ impl SegmentFile {
     fn flush(&mut self, parts: &[&[u8]]) -> Result<()> {
         let mut all = vec![self.gathered.as_slice()];
         all.extend_from_slice(parts);
-        write_all(&self.fd, &all)?;
-        self.written += all.iter().map(|part| part.len() as u64).sum::<u64>();
+        self.sink.write(&all)?;
         self.gathered.clear();
         Ok(())
     }
@@ -62,77 +59,47 @@ impl SegmentFile {
         len: u64,
         part: &[u8],
     ) -> Result<Option<SegmentStat>> {
-        let (mut sealing, at) = match self.open.take() {
+        let mut sealing = match self.open.take() {
             Some(open) => open,
             None => {
-                self.flush(&[&[0; HEADER_LEN]])?;
-                let at = self.written - HEADER_LEN as u64;
-                (SegmentHeader::seal_parts(type_tag, records, len), at)
+                self.flush(&[])?;
+                self.sink.leave_open::<HEADER_LEN>()?;
+                SegmentHeader::seal_parts(type_tag, records, len)
             }
         };
         sealing.add(part)?;
         if sealing.left() > 0 {
             self.flush(&[part])?;
-            self.open = Some((sealing, at));
+            self.open = Some(sealing);
             return Ok(None);
         }
         self.flush(&[part, &ZEROS[..padding(len as usize)]])?;
         let header = sealing.finish();
-        let mut head = &header.encode()[..];
-        let mut to = at;
-        while !head.is_empty() {
-            match rustix::io::pwrite(&self.fd, head, to) {
-                Ok(0) => return Err(full("no byte was written")),
-                Ok(count) => {
-                    head = head.get(count..).unwrap_or_default();
-                    to += count as u64;
-                }
-                Err(Errno::INTR) => {}
-                Err(cause) => return Err(full(cause)),
-            }
-        }
+        self.sink.fill(&header.encode())?;
         Ok(Some(SegmentStat { bytes: header.segment_len(), rows: records, checksum: header.checksum }))
     }
 
-    fn finish(mut self) -> Result<OwnedFd> {
+    fn finish(mut self) -> Result<Written> {
         if self.open.is_some() {
             return Err(Error::new(ErrorCode::Internal, "a segment is shorter than was said of it"));
         }
         self.flush(&[])?;
-        Ok(self.fd)
+        self.sink.finish()
     }
-}
-
-/// Writes all parts, one after the other.
-fn write_all(fd: &OwnedFd, parts: &[&[u8]]) -> Result<()> {
-    let mut slices: Vec<IoSlice<'_>> =
-        parts.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
-    let mut rest = &mut slices[..];
-    while !rest.is_empty() {
-        match rustix::io::writev(fd, rest) {
-            Ok(0) => return Err(full("no byte was written")),
-            Ok(written) => IoSlice::advance_slices(&mut rest, written),
-            Err(Errno::INTR) => {}
-            Err(cause) => return Err(full(cause)),
-        }
-    }
-    Ok(())
-}
-
-fn full(cause: impl std::fmt::Display) -> Error {
-    Error::new(ErrorCode::OutOfMemory, format!("writing a segment to memory: {cause}"))
-        .with_help("give the machine more memory, or run fewer tasks at once")
 }
 
 /// A block of one segment: its file and its length.
 pub fn single_segment(name: &str, type_tag: u64, records: u64, payload: &[u8]) -> Result<(OwnedFd, u64)> {
-    let mut file = SegmentFile::create(name)?;
+    let mut file = SegmentFile::create(name, None)?;
     let stat = file.append(type_tag, records, payload)?;
-    Ok((file.finish()?, stat.bytes))
+    match file.finish()?.data {
+        Data::Memory(fd) => Ok((fd, stat.bytes)),
+        Data::Disk(_) => Err(Error::new(ErrorCode::Internal, "a single segment went to disk")),
+    }
 }
 
 /// What is told of an output that is complete.
-pub type Finished = Box<dyn FnOnce(MapStatus, OwnedFd) + Send>;
+pub type Finished = Box<dyn FnOnce(MapStatus, Written) + Send>;
 
 /// The output of a map task while it is written.
 pub struct MapOutput {
@@ -143,10 +110,11 @@ pub struct MapOutput {
 }
 
 impl MapOutput {
-    /// An empty output for so many reducers; `finished` gets it when it is complete.
-    pub fn create(reducers: u32, finished: Finished) -> Result<Self> {
+    /// An empty output for so many reducers, for which `charge` grows (without one it stays in memory
+    /// whatever happens); `finished` gets it when it is complete.
+    pub fn create(reducers: u32, charge: Option<Charge>, finished: Finished) -> Result<Self> {
         let reducers = reducers as usize;
-        let file = SegmentFile::create("firesteel-map-output")?;
+        let file = SegmentFile::create("firesteel-map-output", charge)?;
         Ok(Self { file, segments: Vec::with_capacity(reducers), reducers, finished })
     }
 
@@ -189,7 +157,7 @@ impl MapOutputWriter for MapOutput {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
     use super::*;
     use crossbeam::channel::bounded;
     use std::fs::File;
@@ -198,8 +166,8 @@ mod tests {
     #[test]
     fn segments_stand_where_the_index_says() {
         let (sender, receiver) = bounded(1);
-        let finished = Box::new(move |status, fd| sender.send((status, fd)).unwrap());
-        let mut output = Box::new(MapOutput::create(7, finished).unwrap());
+        let finished = Box::new(move |status, written: Written| sender.send((status, written.data)).unwrap());
+        let mut output = Box::new(MapOutput::create(7, None, finished).unwrap());
         let large = vec![3; 3 * GATHER_MAX + 5];
         output.append(1, 2, b"small").unwrap();
         output.append(1, 0, b"").unwrap();
@@ -210,7 +178,7 @@ mod tests {
         }
         output.append(1, 1, b"after parts").unwrap();
         let status = output.finish(Payload::from(&b"statistics"[..])).unwrap();
-        let (given, fd) = receiver.recv().unwrap();
+        let (given, Data::Memory(fd)) = receiver.recv().unwrap() else { panic!("it is not in memory") };
         assert_eq!(given, status);
         let mut bytes = Vec::new();
         let mut file = File::from(fd);

@@ -56,9 +56,9 @@ impl LocalClient {
     pub fn reply(&mut self) -> Result<Option<Result<Arc<MappedBlock>>>> {
         let gone = || Error::new(ErrorCode::Unreachable, "the other worker closed the connection");
         match self.replies.recv::<BlockReply>()?.ok_or_else(gone)? {
-            (BlockReply::Found { bytes, segments }, Some(fd)) => {
+            (BlockReply::Found { bytes, segments, frames }, Some(fd)) => {
                 let status = Some(segments).filter(|status| !status.segments.is_empty());
-                Ok(Some(MappedBlock::map(OpenedBlock { bytes, status }, &fd).map(Arc::new)))
+                Ok(Some(MappedBlock::open(OpenedBlock { bytes, status, frames }, fd).map(Arc::new)))
             }
             (BlockReply::Found { .. }, None) => {
                 Err(Error::new(ErrorCode::Codec, "a block came without its descriptor"))

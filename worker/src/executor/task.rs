@@ -4,6 +4,7 @@ use super::damage;
 use super::host::Host;
 use super::output;
 use super::signal::Signal;
+use super::spool::Written;
 use super::task_io::TaskContext;
 use firesteel_common::block::{BlockId, BlockKind};
 use firesteel_common::id::TaskId;
@@ -84,12 +85,19 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 /// Gives a complete map output to the worker. Only now: an attempt that fails after it has written leaves
 /// nothing behind.
 fn hand_over_output(host: &Host, context: &TaskContext) -> Result<TaskOutcome> {
-    let Some((status, fd)) = context.take_output() else {
+    let Some((status, written)) = context.take_output() else {
         return Err(Error::new(ErrorCode::Internal, "a map task ended without finishing its output"));
     };
-    damage::spoil(host, context.task(), &fd, status.bytes());
-    let message = FromExecutor::MapOutput { task: context.task(), status: status.clone() };
-    host.worker.send(&message, Some(fd.as_fd()))?;
+    let Written { data, charge } = written;
+    // From here on it counts among the worker's blocks.
+    drop(charge);
+    damage::spoil(host, context.task(), data.fd(), data.len(&status));
+    let message = FromExecutor::MapOutput {
+        task: context.task(),
+        status: status.clone(),
+        frames: data.frames().to_vec(),
+    };
+    host.worker.send(&message, Some(data.fd()))?;
     Ok(TaskOutcome::MapOutput(status))
 }
 

@@ -5,9 +5,10 @@ use super::fetch::{self, WholeBlock};
 use super::host::Host;
 use super::inputs::Inputs;
 use super::mapped::Lookup;
+use super::memory::TaskMemory;
 use super::output::{self, MapOutput};
 use super::signal::Signal;
-use super::task::release_memory;
+use super::spool::Written;
 use firesteel_common::block::{BlockId, BlockKind, MapStatus, StorageLevel, StoredBlock};
 use firesteel_common::id::{StageId, TaskId};
 use firesteel_common::protocol::executor::FromExecutor;
@@ -17,11 +18,10 @@ use firesteel_common::task::{
 };
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use parking_lot::Mutex;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-type Output = Arc<Mutex<Option<(MapStatus, OwnedFd)>>>;
+type Output = Arc<Mutex<Option<(MapStatus, Written)>>>;
 
 /// One attempt as its engine sees it.
 pub struct TaskContext {
@@ -34,8 +34,7 @@ pub struct TaskContext {
     accumulators: Mutex<Vec<AccumulatorUpdate>>,
     stored: Mutex<Vec<StoredBlock>>,
     output: Output,
-    /// Execution memory that was granted and not returned.
-    memory: AtomicU64,
+    memory: Arc<TaskMemory>,
 }
 
 impl TaskContext {
@@ -48,6 +47,7 @@ impl TaskContext {
             reducers: code.reducers,
             inputs: launch.reads,
         };
+        let memory = TaskMemory::new(host.clone(), signal.clone());
         Self {
             host,
             description,
@@ -58,7 +58,7 @@ impl TaskContext {
             accumulators: Mutex::default(),
             stored: Mutex::default(),
             output: Arc::default(),
-            memory: AtomicU64::new(0),
+            memory,
         }
     }
 
@@ -68,7 +68,7 @@ impl TaskContext {
     }
 
     /// The map output, once it is finished.
-    pub fn take_output(&self) -> Option<(MapStatus, OwnedFd)> {
+    pub fn take_output(&self) -> Option<(MapStatus, Written)> {
         self.output.lock().take()
     }
 
@@ -89,10 +89,7 @@ impl TaskContext {
 
     /// Returns what the engine has not returned.
     pub fn close(&self) {
-        let bytes = self.memory.swap(0, Ordering::AcqRel);
-        if bytes > 0 {
-            release_memory(&self.host, bytes);
-        }
+        self.memory.close();
     }
 
     /// A block of the own worker; `None` if it is not there or no good.
@@ -101,19 +98,12 @@ impl TaskContext {
         loop {
             let seen = self.signal.changes();
             match self.host.mappings.look_up(&self.host.worker, kind, since)? {
-                Lookup::Mapped(mapped) => match mapped.segment(0, 0) {
+                Lookup::Mapped(mapped) => match mapped.segment(0, 0, &self.memory) {
                     Ok(segment) => return Ok(segment),
-                    Err(error) => {
-                        tracing::warn!("a cached partition cannot be used: {error}");
-                        self.host.mappings.drop_block(kind);
-                        return Ok(None);
-                    }
+                    Err(error) => return self.cannot_use(kind, mapped.is_on_disk(), &error),
                 },
                 Lookup::Missing => return Ok(None),
-                Lookup::Corrupt(error) => {
-                    tracing::warn!("a cached partition cannot be used: {error}");
-                    return Ok(None);
-                }
+                Lookup::Corrupt(error) => return self.cannot_use(kind, true, &error),
                 Lookup::Asked if self.signal.stopped() => return Err(killed()),
                 Lookup::Asked => {
                     let waited = self.signal.wait(seen);
@@ -121,6 +111,18 @@ impl TaskContext {
                 }
             }
         }
+    }
+
+    /// A cached partition is no good, so it is made anew. What is damaged on disk the worker finds by itself, if
+    /// it looks: then it takes the new one.
+    fn cannot_use(&self, kind: BlockKind, on_disk: bool, error: &Error) -> Result<Option<(Segment, u64)>> {
+        tracing::warn!("a cached partition cannot be used: {error}");
+        self.host.mappings.drop_block(kind);
+        if on_disk {
+            let block = BlockId { app: self.host.setup.app, kind };
+            self.host.worker.send(&FromExecutor::Damaged(block), None)?;
+        }
+        Ok(None)
     }
 
     /// A cached partition of another worker; `None` if none of those that are known has it.
@@ -131,7 +133,7 @@ impl TaskContext {
                 continue;
             }
             let peer = (place.worker, place.address.clone());
-            match fetch::whole_block(&self.host, &peer, block, &self.signal) {
+            match fetch::whole_block(&self.host, &peer, block, &self.signal, &self.memory) {
                 Ok(Some(found)) => return Ok(Some(found)),
                 Ok(None) => {}
                 Err(_) if self.signal.stopped() => return Err(killed()),
@@ -153,7 +155,8 @@ impl TaskIo for TaskContext {
             return Err(Error::new(ErrorCode::Internal, format!("a task has no input {input}")));
         };
         let (host, signal) = (self.host.clone(), self.signal.clone());
-        let inputs = Inputs::open(host, self.task(), *stage, ranges, signal, self.metrics.clone())?;
+        let (memory, metrics) = (self.memory.clone(), self.metrics.clone());
+        let inputs = Inputs::open(host, self.task(), *stage, ranges, signal, memory, metrics)?;
         Ok(Box::new(inputs))
     }
 
@@ -162,15 +165,17 @@ impl TaskIo for TaskContext {
             return Err(Error::new(ErrorCode::Internal, "a result task has no map output"));
         }
         let (output, metrics) = (self.output.clone(), self.metrics.clone());
-        let finished = Box::new(move |status: MapStatus, fd| {
+        let finished = Box::new(move |status: MapStatus, written: Written| {
             {
                 let mut metrics = metrics.lock();
                 metrics.written_bytes += status.bytes();
                 metrics.written_records += status.segments.iter().map(|stat| stat.rows).sum::<u64>();
+                metrics.spilled_bytes += written.spilled();
             }
-            *output.lock() = Some((status, fd));
+            *output.lock() = Some((status, written));
         });
-        Ok(Box::new(MapOutput::create(self.description.reducers, finished)?))
+        let memory = Some(self.memory.nothing());
+        Ok(Box::new(MapOutput::create(self.description.reducers, memory, finished)?))
     }
 
     fn cached(&self, block: BlockId) -> Result<Option<Segment>> {
@@ -199,6 +204,8 @@ impl TaskIo for TaskContext {
         records: u64,
         payload: &[u8],
     ) -> Result<bool> {
+        // It is here twice until it has been handed over.
+        let _charge = self.memory.charge(payload.len() as u64);
         let (fd, bytes) = output::single_segment("firesteel-cached", type_tag, records, payload)?;
         let store = |request| FromExecutor::Store { request, block, bytes, level };
         let answer = self.host.answers.ask(&self.host.worker, &self.signal, Some(fd.as_fd()), store)?;
@@ -221,23 +228,11 @@ impl TaskIo for TaskContext {
     }
 
     fn acquire_memory(&self, bytes: u64) -> u64 {
-        let request = |request| FromExecutor::AcquireMemory { request, bytes };
-        match self.host.answers.ask(&self.host.worker, &self.signal, None, request) {
-            Ok(Answer::Memory(granted)) => {
-                self.memory.fetch_add(granted, Ordering::AcqRel);
-                granted
-            }
-            _ => 0,
-        }
+        self.memory.acquire(bytes)
     }
 
     fn release_memory(&self, bytes: u64) {
-        let release = |held: u64| Some(held.saturating_sub(bytes));
-        let held = self.memory.fetch_update(Ordering::AcqRel, Ordering::Acquire, release).unwrap_or(0);
-        let bytes = bytes.min(held);
-        if bytes > 0 {
-            release_memory(&self.host, bytes);
-        }
+        self.memory.release(bytes);
     }
 
     fn cancelled(&self) -> bool {

@@ -15,8 +15,10 @@ use crate::fault::Faults;
 use crate::options::WorkerOptions;
 use crate::pool::Pool;
 use crate::sandbox::cage::Cages;
+use firesteel_common::block::BlockId;
 use firesteel_common::config::{SameHost, SqlConfig};
 use firesteel_common::id::{AppAttemptId, PluginHash, WorkerId};
+use firesteel_common::protocol::executor::ToExecutor;
 use firesteel_common::protocol::hello::Role;
 use firesteel_common::protocol::worker::{DriverLaunch, DriverProgram, FromWorker, ToMaster};
 use firesteel_common::{Error, Result};
@@ -149,6 +151,18 @@ impl Hands {
         })
     }
 
+    /// Has executors unmap what leaves the store's memory.
+    pub fn watch_store(&self) {
+        let executors = self.executors.clone();
+        self.store.on_unmapped(Box::new(move |blocks| {
+            let mut by_app: BTreeMap<AppAttemptId, Vec<BlockId>> = BTreeMap::new();
+            blocks.into_iter().for_each(|block| by_app.entry(block.app).or_default().push(block));
+            for (app, blocks) in by_app {
+                executors.send(app, Outgoing::Plain(ToExecutor::Unmap(blocks)));
+            }
+        }));
+    }
+
     /// What the worker's end needs.
     pub fn keeper(&self) -> Keeper {
         let (executors, drivers) = (self.executors.clone(), self.drivers.clone());
@@ -185,6 +199,14 @@ impl Hands {
                 // Closing files of gigabytes takes its time.
                 let store = self.store.clone();
                 self.pool.run(move || store.free(&blocks))?;
+            }
+            WorkerEffect::Execution(bytes) => self.store.set_execution(bytes),
+            WorkerEffect::MakeRoom { ticket } => {
+                let (store, events) = (self.store.clone(), self.events.clone());
+                self.pool.run(move || {
+                    let over = store.make_room_for_execution();
+                    events.event(WorkerEvent::RoomMade { ticket, over });
+                })?;
             }
             WorkerEffect::FreeApp(app) => {
                 let (store, directory) = (self.store.clone(), self.directory.clone());

@@ -9,12 +9,12 @@ use crate::fault::Faults;
 use crate::sandbox::cage::Cages;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use firesteel_common::block::{BlockId, BlockKind, MapStatus, StorageLevel};
-use firesteel_common::id::AppAttemptId;
+use firesteel_common::id::{AppAttemptId, TaskId};
 use firesteel_common::protocol::executor::{ExecutorSetup, FromExecutor, OpenedBlock, ToExecutor};
 use firesteel_common::{Error, ErrorCode, Result};
 use firesteel_core::WorkerEvent;
 use firesteel_net::{BlockSource, FdReceiver, FdSender, OpenBlock, fd_channel, socket_pair};
-use firesteel_store::BlockStore;
+use firesteel_store::{BlockStore, FrameFile};
 use parking_lot::Mutex;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
@@ -168,8 +168,7 @@ fn write_all(channel: &FdSender, outgoing: &Receiver<Outgoing>) {
             Outgoing::Plain(message) => channel.send(&message, None),
             Outgoing::Block(request, block) => {
                 let found = block.as_ref().map(opened);
-                channel
-                    .send(&ToExecutor::Block { request, found }, block.as_ref().map(|block| block.fd.as_fd()))
+                channel.send(&ToExecutor::Block { request, found }, block.as_ref().map(OpenBlock::fd))
             }
             Outgoing::Peer(request, socket) => {
                 let connected = socket.is_some();
@@ -185,7 +184,8 @@ fn write_all(channel: &FdSender, outgoing: &Receiver<Outgoing>) {
 
 /// What an executor is told of a block beside its descriptor.
 pub fn opened(block: &OpenBlock) -> OpenedBlock {
-    OpenedBlock { bytes: block.bytes, status: block.status.as_deref().cloned() }
+    let frames = block.frames().to_vec();
+    OpenedBlock { bytes: block.bytes, status: block.status.as_deref().cloned(), frames }
 }
 
 struct Reader {
@@ -219,19 +219,15 @@ impl Reader {
 
     fn handle(&self, message: FromExecutor, fd: Option<OwnedFd>) -> Result<bool> {
         match &message {
-            FromExecutor::MapOutput { task, status } => {
-                let kind = BlockKind::MapOutput {
-                    stage: task.stage,
-                    partition: task.partition,
-                    attempt: task.attempt,
-                };
-                self.keep(
-                    BlockId { app: task.app, kind },
-                    fd,
-                    status.bytes(),
-                    Some(status),
-                    StorageLevel::MemoryAndDisk,
-                )?;
+            FromExecutor::MapOutput { task, status, frames } => {
+                let TaskId { app, stage, partition, attempt } = *task;
+                let block = BlockId { app, kind: BlockKind::MapOutput { stage, partition, attempt } };
+                if frames.is_empty() {
+                    self.keep(block, fd, status.bytes(), Some(status), StorageLevel::MemoryAndDisk)?;
+                } else {
+                    let file = FrameFile::adopt(self.descriptor(block, fd)?, frames.clone())?;
+                    self.shared.store.put_on_disk(block, file, status.bytes(), Some(status.clone()))?;
+                }
                 self.shared.faults.hit("worker.map_output");
             }
             FromExecutor::ResultBlock { block, bytes } => {
@@ -254,6 +250,11 @@ impl Reader {
                 let found = found.and_then(|block| self.shared.blocks.open(block));
                 return Ok(self.answer(Outgoing::Block(*request, found)));
             }
+            FromExecutor::Damaged(block) => {
+                self.expect(block.app == self.app, "news of another application's block")?;
+                self.shared.store.inspect(block);
+                return Ok(true);
+            }
             _ => {}
         }
         Ok(self.shared.events.event(WorkerEvent::FromExecutor { app: self.app, message }))
@@ -267,11 +268,15 @@ impl Reader {
         status: Option<&MapStatus>,
         level: StorageLevel,
     ) -> Result<bool> {
-        self.expect(block.app == self.app, "a block of another application")?;
-        let Some(fd) = fd else {
-            return Err(Error::new(ErrorCode::Internal, "it handed over a block without its descriptor"));
-        };
+        let fd = self.descriptor(block, fd)?;
         self.shared.store.put(block, fd, bytes, status.cloned(), level)
+    }
+
+    /// What came with a block, if that is one of this application.
+    fn descriptor(&self, block: BlockId, fd: Option<OwnedFd>) -> Result<OwnedFd> {
+        self.expect(block.app == self.app, "a block of another application")?;
+        let missing = || Error::new(ErrorCode::Internal, "it handed over a block without its descriptor");
+        fd.ok_or_else(missing)
     }
 
     fn expect(&self, met: bool, otherwise: &str) -> Result<()> {

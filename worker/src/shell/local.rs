@@ -8,7 +8,6 @@ use firesteel_common::{Error, ErrorCode, Result};
 use firesteel_net::{BlockSource, Key, accept_hello, dial_hello, fd_channel};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -114,8 +113,9 @@ fn serve(mut stream: UnixStream, key: &Key, source: &dyn BlockSource) -> Result<
         match Some(block).filter(|block| block.app == app).and_then(|block| source.open(&block)) {
             Some(open) => {
                 let segments = open.status.as_deref().cloned().unwrap_or_default();
-                let reply = BlockReply::Found { bytes: open.bytes, segments };
-                sender.send(&reply, Some(open.fd.as_fd()))?;
+                let frames = open.frames().to_vec();
+                let reply = BlockReply::Found { bytes: open.bytes, segments, frames };
+                sender.send(&reply, Some(open.fd()))?;
             }
             None => sender.send(&BlockReply::Missing, None)?,
         }

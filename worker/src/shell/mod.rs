@@ -69,6 +69,7 @@ pub fn run(options: WorkerOptions) -> Result<()> {
     let address = MasterAddress::new(options.master.clone(), &options.run_dir, transport);
     let mut hands = Hands::new(&options, &directory, cages, address.clone(), store, blocks, faults.clone())?;
     hands.tell_refusals(&server);
+    hands.watch_store();
     let keeper = hands.keeper();
     let actor = WorkerActor::new(core, hands, faults, options.on_ready, ending.clone());
     let mailbox = Mailbox::new(system.block_on(async { actor.start() }));

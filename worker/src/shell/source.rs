@@ -2,7 +2,7 @@
 
 use crate::fault::{Fault, Faults};
 use firesteel_common::block::{BlockId, HEADER_LEN, MapStatus};
-use firesteel_net::{BlockSource, OpenBlock};
+use firesteel_net::{BlockData, BlockSource, OpenBlock};
 use firesteel_store::{BlockStore, create_memfd, map_sealed, seal};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -33,8 +33,16 @@ impl BlockSource for Blocks {
 
 /// A copy of a block with one bit of each segment flipped.
 fn damaged(block: &OpenBlock) -> Option<OpenBlock> {
-    let mapped = map_sealed(block.fd.as_fd(), block.bytes).ok()?;
-    let mut bytes = mapped.as_ref().to_vec();
+    let mut bytes = match &block.data {
+        BlockData::Memory(fd) => map_sealed(fd.as_fd(), block.bytes).ok()?.as_ref().to_vec(),
+        BlockData::Disk(disk) => {
+            let mut bytes = Vec::new();
+            while (bytes.len() as u64) < block.bytes {
+                bytes.extend(disk.read(bytes.len() as u64, u64::MAX).ok()?);
+            }
+            bytes
+        }
+    };
     let whole = MapStatus::default();
     let segments = &block.status.as_deref().unwrap_or(&whole).segments;
     let mut start = 0;
@@ -53,7 +61,7 @@ fn damaged(block: &OpenBlock) -> Option<OpenBlock> {
         rest = &rest[written..];
     }
     seal(&fd).ok()?;
-    Some(OpenBlock { fd: Arc::new(fd), ..block.clone() })
+    Some(OpenBlock::in_memory(Arc::new(fd), block.bytes, block.status.clone()))
 }
 
 /// Flips a bit of the payload, or the last one of the header's checksum if there is no payload.

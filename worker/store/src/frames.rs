@@ -121,6 +121,38 @@ impl FrameFile {
         Ok(())
     }
 
+    /// Appends bytes as a frame that is not packed, so that it can be written again; gives its number.
+    ///
+    /// # Errors
+    /// As [`FrameFile::append`].
+    pub fn append_fixed(&mut self, bytes: &[u8]) -> Result<usize> {
+        let at = self.stored();
+        self.file.write_all_at(bytes, at).map_err(|cause| Error::io("spilling to disk", &cause))?;
+        let (plain_end, stored_end) = (self.plain() + bytes.len() as u64, at + bytes.len() as u64);
+        self.frames.push(Frame { plain_end, stored_end, checksum: xxh3_64(bytes) });
+        Ok(self.frames.len() - 1)
+    }
+
+    /// Writes other bytes, as many, into a frame that is not packed.
+    ///
+    /// # Errors
+    /// `INTERNAL` if it is no such frame; `DISK_FULL` or `IO`.
+    pub fn rewrite(&mut self, index: usize, bytes: &[u8]) -> Result<()> {
+        let before = index.checked_sub(1).and_then(|index| self.frames.get(index)).copied();
+        let (plain, stored) = before.map_or((0, 0), |frame| (frame.plain_end, frame.stored_end));
+        let len = bytes.len() as u64;
+        match self.frames.get_mut(index) {
+            Some(frame) if frame.plain_end - plain == len && frame.stored_end - stored == len => {
+                self.file
+                    .write_all_at(bytes, stored)
+                    .map_err(|cause| Error::io("spilling to disk", &cause))?;
+                frame.checksum = xxh3_64(bytes);
+                Ok(())
+            }
+            _ => Err(Error::new(ErrorCode::Internal, "a frame cannot be written again with another length")),
+        }
+    }
+
     /// Bytes that were written, before packing.
     pub fn plain(&self) -> u64 {
         self.frames.last().map_or(0, |frame| frame.plain_end)

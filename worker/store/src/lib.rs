@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
 
+mod blocks;
 mod frames;
 mod memfd;
 mod segment;
@@ -15,7 +16,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use blocks::Counts;
 pub use frames::{FRAME_LEN, FrameFile};
 pub use memfd::{Mapped, create_memfd, map_sealed, seal};
 pub use segment::{compress, decompress};
-pub use store::{BlockStore, Counts, Lost};
+pub use store::{BlockStore, Told};

@@ -1,26 +1,32 @@
 //! The block store of a worker: sealed blocks by their names, in memory as far as the budget goes.
 //!
+//! There is one budget for blocks and for execution memory (what tasks aggregate and sort in). Blocks may use
+//! what execution does not; execution pushes blocks out, down to half of the budget, and blocks never push
+//! out execution.
+//!
 //! Map outputs, results and broadcast values are always taken: without them nothing goes on. Cached
 //! partitions go first when there is no room: the least recently used one that nobody reads, but never one of
 //! the dataset that is being stored, or a dataset that is larger than the memory would push out exactly what
 //! is read next. A block whose level allows it is spilled to disk; another cached partition is dropped, since
-//! lineage can make it again. When that is not enough, map outputs and the like are spilled too. What is read
-//! from disk stays in memory where there is room.
+//! lineage can make it again. When that is not enough, map outputs and the like are spilled too, the new one
+//! itself at last. What is on disk is read part by part, where it is; only cached partitions, results and
+//! broadcast values come back into memory, where there is room.
 
+use crate::blocks::{Blocks, Counts, Place, Victim, Victims, dataset_of};
+use crate::frames::FrameFile;
 use crate::memfd::{length, seal};
 use crate::spill::Spilled;
 use firesteel_common::block::{BlockId, BlockKind, MapStatus, StorageLevel};
 use firesteel_common::error::{Error, ErrorCode, Result};
-use firesteel_common::id::{AppAttemptId, DatasetId, StageId};
-use firesteel_net::{BlockSource, OpenBlock};
+use firesteel_common::id::{AppAttemptId, StageId};
+use firesteel_net::{BlockData, BlockSource, OpenBlock};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-/// Told of blocks that the store has given up: cached partitions without room, and what cannot be read back.
-pub type Lost = Box<dyn Fn(Vec<BlockId>) + Send + Sync>;
+/// Told of blocks, by their names.
+pub type Told = Box<dyn Fn(Vec<BlockId>) + Send + Sync>;
 
 /// The blocks that a worker keeps. Shared by all its threads.
 pub struct BlockStore {
@@ -28,65 +34,37 @@ pub struct BlockStore {
     /// Where blocks are spilled; without it nothing is.
     dir: Option<PathBuf>,
     blocks: Mutex<Blocks>,
-    lost: OnceLock<Lost>,
-}
-
-#[derive(Default)]
-struct Blocks {
-    by_id: BTreeMap<BlockId, Entry>,
-    /// Bytes in memory.
-    used: u64,
-    /// Counts what is done, for the order of use.
-    clock: u64,
-    counts: Counts,
-}
-
-struct Entry {
-    place: Place,
-    bytes: u64,
-    status: Option<Arc<MapStatus>>,
-    level: StorageLevel,
-    used_at: u64,
-}
-
-/// Where a block is.
-enum Place {
-    Memory(Arc<OwnedFd>),
-    /// On disk; whoever reads it holds the lock.
-    Disk(Arc<Mutex<Spilled>>),
-}
-
-/// What the store has done since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Bytes of blocks that were spilled, before packing.
-    pub spilled_bytes: u64,
-    /// Bytes that they took on disk.
-    pub stored_bytes: u64,
-    /// Blocks that were read back from disk.
-    pub restored: u64,
-    /// Cached partitions that were dropped for lack of room.
-    pub dropped: u64,
-    /// Blocks on disk that could not be read back.
-    pub corrupt: u64,
-}
-
-/// A block that leaves memory.
-struct Victim {
-    id: BlockId,
-    fd: Arc<OwnedFd>,
-    bytes: u64,
+    lost: OnceLock<Told>,
+    unmapped: OnceLock<Told>,
+    /// Whoever makes room for execution memory: one after the other, so that nobody moves out what is moved
+    /// out already.
+    making_room: Mutex<()>,
 }
 
 impl BlockStore {
     /// An empty store with a budget in bytes. Blocks are spilled into `dir`, if there is one.
     pub fn new(budget_bytes: u64, dir: Option<PathBuf>) -> Self {
-        Self { budget: budget_bytes, dir, blocks: Mutex::default(), lost: OnceLock::new() }
+        let (lost, unmapped) = (OnceLock::new(), OnceLock::new());
+        Self {
+            budget: budget_bytes,
+            dir,
+            blocks: Mutex::default(),
+            lost,
+            unmapped,
+            making_room: Mutex::new(()),
+        }
     }
 
-    /// Says who is told of lost blocks; only the first one is.
-    pub fn on_lost(&self, lost: Lost) {
+    /// Says who is told of blocks that the store has given up (cached partitions without room, and what is
+    /// damaged); only the first one is.
+    pub fn on_lost(&self, lost: Told) {
         self.lost.set(lost).ok();
+    }
+
+    /// Says who is told of blocks that have left memory, so that nobody keeps them mapped; only the first
+    /// one is.
+    pub fn on_unmapped(&self, unmapped: Told) {
+        self.unmapped.set(unmapped).ok();
     }
 
     /// Keeps a block: seals its file, and checks that it has `bytes` bytes and fits its index. `Ok(false)` if
@@ -104,102 +82,147 @@ impl BlockStore {
         level: StorageLevel,
     ) -> Result<bool> {
         seal(&fd)?;
-        check(&id, &fd, bytes, status.as_ref())?;
+        check(&id, length(&fd)?, bytes, status.as_ref())?;
         if self.blocks.lock().by_id.contains_key(&id) {
             return Ok(true);
         }
-        let fd = Arc::new(fd);
-        let is_cached = matches!(id.kind, BlockKind::Cached { .. });
+        let is_cached = dataset_of(&id).is_some();
         // Only cached partitions have a choice.
         let to_disk = is_cached && !level.uses_memory();
-        let fits = !to_disk && self.make_room(&id, bytes);
-        let place = if fits || !is_cached {
-            Place::Memory(fd)
-        } else if !level.uses_disk() {
+        let place = if !to_disk && self.make_room(&id, bytes) {
+            Place::Memory(Arc::new(fd))
+        } else if is_cached && !level.uses_disk() {
             return Ok(false);
         } else {
             match self.spill(&fd, bytes) {
                 Some(spilled) => Place::Disk(spilled),
-                None => return Ok(false),
+                None if is_cached => return Ok(false),
+                None => Place::Memory(Arc::new(fd)),
             }
         };
         let mut blocks = self.blocks.lock();
-        let in_memory = matches!(place, Place::Memory(_));
-        let used_at = blocks.tick();
-        let entry = Entry { place, bytes, status: status.map(Arc::new), level, used_at };
-        if blocks.by_id.contains_key(&id) {
-            return Ok(true);
-        }
-        blocks.by_id.insert(id, entry);
-        if in_memory {
-            let before = blocks.used;
-            blocks.used = before.saturating_add(bytes);
-            if blocks.used > self.budget && before <= self.budget {
-                tracing::warn!(used = blocks.used, budget = self.budget, block = %id,
-                    "the block store is over its budget");
-            }
+        let before = blocks.used;
+        blocks.insert(id, place, bytes, status, level);
+        let used = blocks.used;
+        drop(blocks);
+        if used > self.budget && before <= self.budget {
+            tracing::warn!(used, budget = self.budget, block = %id, "the block store is over its budget");
         }
         Ok(true)
     }
 
+    /// Keeps a block that is on disk already.
+    ///
+    /// # Errors
+    /// `BLOCK_CORRUPT` if it has another length, or its index sums to another.
+    pub fn put_on_disk(
+        &self,
+        id: BlockId,
+        file: FrameFile,
+        bytes: u64,
+        status: Option<MapStatus>,
+    ) -> Result<()> {
+        check(&id, file.plain(), bytes, status.as_ref())?;
+        let place = Place::Disk(Arc::new(Spilled::from(file)));
+        self.blocks.lock().insert(id, place, bytes, status, StorageLevel::MemoryAndDisk);
+        Ok(())
+    }
+
     /// Moves blocks out of memory until `bytes` more fit; says whether they do.
     fn make_room(&self, id: &BlockId, bytes: u64) -> bool {
-        let (spills, drops) = {
+        let victims = {
             let mut blocks = self.blocks.lock();
-            let Some(mut over) = blocks.over(self.budget, bytes) else { return true };
-            let (dropped, cached) = blocks.cached_victims(id, self.dir.is_some(), &mut over);
-            let mut spills = cached;
-            if over > 0 && self.dir.is_some() && !matches!(id.kind, BlockKind::Cached { .. }) {
-                spills.extend(blocks.other_victims(&mut over));
+            let mut over = blocks.over(self.budget, bytes);
+            if over == 0 {
+                return true;
+            }
+            let storing = dataset_of(id);
+            let mut victims = blocks.cached_victims(storing, self.dir.is_some(), &mut over);
+            if over > 0 && self.dir.is_some() && storing.is_none() {
+                victims.spills.extend(blocks.other_victims(&mut over));
             }
             // A cached partition takes no room that is not there, so for its sake nothing is dropped in vain.
-            if over > 0 && matches!(id.kind, BlockKind::Cached { .. }) {
+            if over > 0 && storing.is_some() {
                 return false;
             }
-            let ids: Vec<BlockId> = dropped.iter().map(|victim| victim.id).collect();
-            blocks.counts.dropped += ids.len() as u64;
-            (spills, blocks.remove(&ids))
+            blocks.counts.dropped += victims.drops.len() as u64;
+            victims
         };
-        let mut gone: Vec<BlockId> = drops.iter().map(|(id, _)| *id).collect();
-        drop(drops);
-        for victim in spills {
+        self.evict(victims);
+        self.blocks.lock().over(self.budget, bytes) == 0
+    }
+
+    /// Says how much of the budget is execution memory. Nothing is moved by that.
+    pub fn set_execution(&self, bytes: u64) {
+        self.blocks.lock().execution = bytes;
+    }
+
+    /// Moves blocks out of memory until execution memory and they fit the budget together, or they take no
+    /// more than half of it. Map outputs and the like are spilled first: they are read once more, where a
+    /// cached partition may be computed anew. Gives by how many bytes memory is still over the budget. May
+    /// wait for the disk.
+    pub fn make_room_for_execution(&self) -> u64 {
+        let _turn = self.making_room.lock();
+        let victims = {
+            let mut blocks = self.blocks.lock();
+            let mut over = blocks.over(self.budget, 0).min(blocks.used.saturating_sub(self.budget / 2));
+            let mut victims = Victims::default();
+            if over > 0 && self.dir.is_some() {
+                victims.spills = blocks.other_victims(&mut over);
+            }
+            let cached = blocks.cached_victims(None, self.dir.is_some(), &mut over);
+            victims.spills.extend(cached.spills);
+            victims.drops = cached.drops;
+            blocks.counts.dropped += victims.drops.len() as u64;
+            victims
+        };
+        self.evict(victims);
+        self.blocks.lock().over(self.budget, 0)
+    }
+
+    fn evict(&self, victims: Victims) {
+        let dropped = self.blocks.lock().remove(&victims.drops);
+        let mut gone: Vec<BlockId> = dropped.iter().map(|(id, _)| *id).collect();
+        drop(dropped);
+        let mut moved = gone.clone();
+        for victim in victims.spills {
+            moved.push(victim.id);
             gone.extend(self.move_to_disk(victim));
         }
-        self.tell_lost(gone);
-        self.blocks.lock().over(self.budget, bytes).is_none()
+        tell(&self.unmapped, moved);
+        tell(&self.lost, gone);
     }
 
     /// Spills a block that was chosen; its name if it had to be given up instead.
     fn move_to_disk(&self, victim: Victim) -> Option<BlockId> {
         let spilled = self.spill(&victim.fd, victim.bytes);
         let mut blocks = self.blocks.lock();
-        // It may have been freed meanwhile.
-        let entry = blocks.by_id.get_mut(&victim.id)?;
         match spilled {
+            // It may have been freed meanwhile.
             Some(spilled) => {
-                entry.place = Place::Disk(spilled);
-                blocks.used = blocks.used.saturating_sub(victim.bytes);
+                let old = blocks.moved(&victim.id, Place::Disk(spilled));
+                drop(blocks);
+                drop(old);
                 None
             }
-            None if matches!(victim.id.kind, BlockKind::Cached { .. }) => {
-                blocks.counts.dropped += 1;
+            None if dataset_of(&victim.id).is_some() => {
                 let removed = blocks.remove(&[victim.id]);
+                blocks.counts.dropped += removed.len() as u64;
                 drop(blocks);
-                drop(removed);
-                Some(victim.id)
+                removed.first().map(|(id, _)| *id)
             }
             // It stays in memory, beyond the budget.
             None => None,
         }
     }
 
-    fn spill(&self, fd: &OwnedFd, bytes: u64) -> Option<Arc<Mutex<Spilled>>> {
+    fn spill(&self, fd: &OwnedFd, bytes: u64) -> Option<Arc<Spilled>> {
         match Spilled::write(self.dir.as_ref()?, fd, bytes) {
             Ok(spilled) => {
                 let mut blocks = self.blocks.lock();
                 blocks.counts.spilled_bytes += bytes;
                 blocks.counts.stored_bytes += spilled.stored();
-                Some(Arc::new(Mutex::new(spilled)))
+                Some(Arc::new(spilled))
             }
             Err(error) => {
                 tracing::warn!(%error, "a block stays out of the spill directory");
@@ -208,63 +231,72 @@ impl BlockStore {
         }
     }
 
-    fn tell_lost(&self, lost: Vec<BlockId>) {
-        if let Some(tell) = self.lost.get().filter(|_| !lost.is_empty()) {
-            tell(lost);
-        }
-    }
-
     /// A block, to be read. It stays readable for whoever holds it, also after it was freed. One on disk is
-    /// read back, which may take a while; one that cannot be read is lost.
+    /// read where it is, or comes back into memory, which may take a while; one that was found damaged there
+    /// is lost.
     pub fn open(&self, id: &BlockId) -> Option<OpenBlock> {
-        let (spilled, bytes, status) = {
+        let (spilled, bytes, status, restore) = {
             let mut blocks = self.blocks.lock();
-            let now = blocks.tick();
-            let entry = blocks.by_id.get_mut(id)?;
-            entry.used_at = now;
-            let (bytes, status) = (entry.bytes, entry.status.clone());
-            match &entry.place {
-                Place::Memory(fd) => return Some(OpenBlock { fd: fd.clone(), bytes, status }),
-                Place::Disk(spilled) => (spilled.clone(), bytes, status),
+            let entry = blocks.touch(id)?;
+            let (bytes, status, level) = (entry.bytes, entry.status.clone(), entry.level);
+            match entry.place.clone() {
+                Place::Memory(fd) => return Some(OpenBlock::in_memory(fd, bytes, status)),
+                Place::Disk(spilled) => {
+                    let kept = level.uses_memory() && !matches!(id.kind, BlockKind::MapOutput { .. });
+                    (spilled, bytes, status, kept && blocks.over(self.budget, bytes) == 0)
+                }
             }
         };
-        let reading = spilled.lock();
-        let read = reading.read();
-        drop(reading);
-        match read {
-            Ok(fd) => Some(self.restored(id, Arc::new(fd), bytes, status)),
-            Err(error) => {
-                tracing::warn!(%error, block = %id, "a spilled block is lost");
-                let mut blocks = self.blocks.lock();
-                blocks.counts.corrupt += 1;
-                let removed = blocks.remove(&[*id]);
-                drop(blocks);
-                self.tell_lost(removed.iter().map(|(id, _)| *id).collect());
-                None
-            }
+        if restore && let Some(fd) = self.restore(id, &spilled, bytes) {
+            return Some(OpenBlock::in_memory(fd, bytes, status));
         }
+        if spilled.is_damaged() {
+            self.give_up(id);
+            return None;
+        }
+        Some(OpenBlock { data: BlockData::Disk(spilled), bytes, status })
     }
 
-    /// Keeps what was read back in memory if it fits without pushing anything out.
-    fn restored(
-        &self,
-        id: &BlockId,
-        fd: Arc<OwnedFd>,
-        bytes: u64,
-        status: Option<Arc<MapStatus>>,
-    ) -> OpenBlock {
+    /// Brings a block back into memory; `None` if it cannot be read.
+    fn restore(&self, id: &BlockId, spilled: &Spilled, bytes: u64) -> Option<Arc<OwnedFd>> {
+        let fd = match spilled.restore() {
+            Ok(fd) => Arc::new(fd),
+            Err(error) => {
+                tracing::warn!(%error, block = %id, "reading a spilled block");
+                return None;
+            }
+        };
         let mut blocks = self.blocks.lock();
         blocks.counts.restored += 1;
-        let fits = blocks.over(self.budget, bytes).is_none();
-        if let Some(entry) = blocks.by_id.get_mut(id)
-            && fits
-            && entry.level.uses_memory()
-            && matches!(entry.place, Place::Disk(_))
-        {
-            entry.place = Place::Memory(fd.clone());
-            blocks.used = blocks.used.saturating_add(bytes);
+        if blocks.over(self.budget, bytes) == 0 {
+            let old = blocks.moved(id, Place::Memory(fd.clone()));
+            drop(blocks);
+            drop(old);
         }
-        OpenBlock { fd, bytes, status }
+        Some(fd)
+    }
+
+    fn give_up(&self, id: &BlockId) {
+        tracing::warn!(block = %id, "a spilled block is damaged, and lost");
+        let removed = {
+            let mut blocks = self.blocks.lock();
+            let removed = blocks.remove(&[*id]);
+            blocks.counts.corrupt += removed.len() as u64;
+            removed
+        };
+        tell(&self.lost, removed.iter().map(|(id, _)| *id).collect());
+    }
+
+    /// Somebody has found that a block is not what it should be: one on disk is read through, and lost if
+    /// that is so.
+    pub fn inspect(&self, id: &BlockId) {
+        let place = self.blocks.lock().by_id.get(id).map(|entry| entry.place.clone());
+        if let Some(Place::Disk(spilled)) = place {
+            spilled.check();
+            if spilled.is_damaged() {
+                self.give_up(id);
+            }
+        }
     }
 
     /// Drops blocks; names that are not here are passed over.
@@ -299,22 +331,18 @@ impl BlockStore {
     pub fn list(&self) -> Vec<BlockId> {
         self.blocks.lock().by_id.keys().copied().collect()
     }
+}
 
-    /// The file behind a block on disk, to be damaged by tests.
-    #[cfg(test)]
-    pub(crate) fn spilled(&self, id: &BlockId) -> Option<std::fs::File> {
-        match &self.blocks.lock().by_id.get(id)?.place {
-            Place::Memory(_) => None,
-            Place::Disk(spilled) => spilled.lock().file().try_clone().ok(),
-        }
+fn tell(whom: &OnceLock<Told>, of: Vec<BlockId>) {
+    if let Some(tell) = whom.get().filter(|_| !of.is_empty()) {
+        tell(of);
     }
 }
 
 /// A block must be as long as was said, and as its index sums to.
-fn check(id: &BlockId, fd: &OwnedFd, bytes: u64, status: Option<&MapStatus>) -> Result<()> {
+fn check(id: &BlockId, length: u64, bytes: u64, status: Option<&MapStatus>) -> Result<()> {
     let corrupt =
         |what: String| Error::new(ErrorCode::BlockCorrupt, format!("keeping block {id}: it {what}"));
-    let length = length(fd)?;
     if length != bytes {
         return Err(corrupt(format!("has {length} bytes, not the {bytes} it should have")));
     }
@@ -324,86 +352,6 @@ fn check(id: &BlockId, fd: &OwnedFd, bytes: u64, status: Option<&MapStatus>) -> 
         return Err(corrupt(format!("has {bytes} bytes, its index has {indexed}")));
     }
     Ok(())
-}
-
-fn dataset_of(id: &BlockId) -> Option<(AppAttemptId, DatasetId)> {
-    match id.kind {
-        BlockKind::Cached { dataset, .. } => Some((id.app, dataset)),
-        _ => None,
-    }
-}
-
-impl Blocks {
-    fn tick(&mut self) -> u64 {
-        self.clock += 1;
-        self.clock
-    }
-
-    /// By how many bytes memory would be over the budget with `more`; `None` if it would not.
-    fn over(&self, budget: u64, more: u64) -> Option<u64> {
-        let over = self.used.saturating_add(more).saturating_sub(budget);
-        (over > 0).then_some(over)
-    }
-
-    /// Blocks in memory that nobody reads, the least recently used first.
-    fn idle(&self, wanted: impl Fn(&BlockId, &Entry) -> bool) -> Vec<(u64, Victim)> {
-        let mut idle: Vec<(u64, Victim)> = Vec::new();
-        for (id, entry) in &self.by_id {
-            if let Place::Memory(fd) = &entry.place
-                && entry.bytes > 0
-                && Arc::strong_count(fd) == 1
-                && wanted(id, entry)
-            {
-                idle.push((entry.used_at, Victim { id: *id, fd: fd.clone(), bytes: entry.bytes }));
-            }
-        }
-        idle.sort_by_key(|(used_at, _)| *used_at);
-        idle
-    }
-
-    /// Cached partitions that make room for a block: those to drop, and those to spill.
-    fn cached_victims(&self, id: &BlockId, can_spill: bool, over: &mut u64) -> (Vec<Victim>, Vec<Victim>) {
-        let storing = dataset_of(id);
-        let idle = self.idle(|id, _| dataset_of(id).is_some_and(|dataset| Some(dataset) != storing));
-        let (mut drops, mut spills) = (Vec::new(), Vec::new());
-        for (_, victim) in idle {
-            if *over == 0 {
-                break;
-            }
-            *over = over.saturating_sub(victim.bytes);
-            let uses_disk = self.by_id.get(&victim.id).is_some_and(|entry| entry.level.uses_disk());
-            let spill = can_spill && uses_disk;
-            if spill { spills.push(victim) } else { drops.push(victim) }
-        }
-        (drops, spills)
-    }
-
-    /// Map outputs, results and broadcast values that make room.
-    fn other_victims(&self, over: &mut u64) -> Vec<Victim> {
-        let mut victims = Vec::new();
-        for (_, victim) in self.idle(|id, _| dataset_of(id).is_none()) {
-            if *over == 0 {
-                break;
-            }
-            *over = over.saturating_sub(victim.bytes);
-            victims.push(victim);
-        }
-        victims
-    }
-
-    fn remove(&mut self, ids: &[BlockId]) -> Vec<(BlockId, Entry)> {
-        let mut removed = Vec::new();
-        for id in ids {
-            if let Some(entry) = self.by_id.remove(id) {
-                if matches!(entry.place, Place::Memory(_)) {
-                    // Saturating like the addition: an absurd length is counted as the most there can be.
-                    self.used = self.used.saturating_sub(entry.bytes);
-                }
-                removed.push((*id, entry));
-            }
-        }
-        removed
-    }
 }
 
 impl BlockSource for BlockStore {

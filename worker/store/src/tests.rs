@@ -40,7 +40,7 @@ fn a_kept_block_cannot_be_changed_by_anybody() {
     let id = cached(app(1, 1), 0);
     assert!(store.put(id, fd, 12, None, StorageLevel::MemoryOnly).unwrap());
     let reader = store.open(&id).unwrap();
-    for fd in [filler.as_fd(), reader.fd.as_fd()] {
+    for fd in [filler.as_fd(), reader.fd()] {
         assert_eq!(rustix::io::pwrite(fd, b"x", 0).unwrap_err(), Errno::PERM);
         assert_eq!(rustix::fs::ftruncate(fd, 3).unwrap_err(), Errno::PERM);
         assert_eq!(rustix::fs::ftruncate(fd, 100).unwrap_err(), Errno::PERM);
@@ -48,7 +48,7 @@ fn a_kept_block_cannot_be_changed_by_anybody() {
         assert!(writable.is_err(), "a shared writable mapping cannot be made any more");
         assert_eq!(rustix::fs::fcntl_add_seals(fd, rustix::fs::SealFlags::EXEC), Err(Errno::PERM));
     }
-    let mapped = map_sealed(reader.fd.as_fd(), 12).unwrap();
+    let mapped = map_sealed(reader.fd(), 12).unwrap();
     drop((store, reader, filler));
     assert_eq!(mapped.as_ref(), b"sealed bytes", "a mapping outlives the store");
 }

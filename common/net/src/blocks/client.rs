@@ -54,7 +54,7 @@ impl DataClient {
             return Err(Error::new(ErrorCode::Internal, message));
         }
         match read_frame::<BlockReply>(&mut self.reader, DATA_FRAME_LEN_MAX)? {
-            Some(BlockReply::Found { bytes, segments }) => {
+            Some(BlockReply::Found { bytes, segments, .. }) => {
                 self.left = bytes;
                 Ok(Some((segments, bytes)))
             }

@@ -11,8 +11,9 @@ mod tests;
 pub use client::DataClient;
 pub use server::{DataServer, Refused};
 
-use firesteel_common::block::{BlockId, MapStatus};
-use std::os::fd::OwnedFd;
+use firesteel_common::block::{BlockId, Frame, MapStatus};
+use firesteel_common::error::Result;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// Where a data server finds blocks.
@@ -22,12 +23,59 @@ pub trait BlockSource: Send + Sync {
 }
 
 /// A sealed block. Whoever holds it can read it, also after it was freed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct OpenBlock {
-    /// The file with its bytes.
-    pub fd: Arc<OwnedFd>,
+    /// Its bytes.
+    pub data: BlockData,
     /// How many.
     pub bytes: u64,
     /// Its index, if it is a map output.
     pub status: Option<Arc<MapStatus>>,
+}
+
+/// Where the bytes of a block are.
+#[derive(Clone)]
+pub enum BlockData {
+    /// In this file, as they are.
+    Memory(Arc<OwnedFd>),
+    /// On disk, in frames.
+    Disk(Arc<dyn DiskBlock>),
+}
+
+/// A block on disk, any part of which can be read without the rest.
+pub trait DiskBlock: Send + Sync {
+    /// Its file.
+    fn fd(&self) -> BorrowedFd<'_>;
+
+    /// The index of its file.
+    fn frames(&self) -> &[Frame];
+
+    /// Bytes from an offset on: at most so many, and fewer where a frame ends. None only at the end.
+    ///
+    /// # Errors
+    /// `BLOCK_CORRUPT` if they are damaged; `IO`.
+    fn read(&self, from: u64, max: u64) -> Result<Vec<u8>>;
+}
+
+impl OpenBlock {
+    /// A block in memory.
+    pub fn in_memory(fd: Arc<OwnedFd>, bytes: u64, status: Option<Arc<MapStatus>>) -> Self {
+        Self { data: BlockData::Memory(fd), bytes, status }
+    }
+
+    /// The file that it is in.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        match &self.data {
+            BlockData::Memory(fd) => fd.as_fd(),
+            BlockData::Disk(disk) => disk.fd(),
+        }
+    }
+
+    /// The index of that file, if it is on disk; empty if it is in memory.
+    pub fn frames(&self) -> &[Frame] {
+        match &self.data {
+            BlockData::Memory(_) => &[],
+            BlockData::Disk(disk) => disk.frames(),
+        }
+    }
 }

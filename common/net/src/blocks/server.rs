@@ -1,6 +1,6 @@
 //! The serving end: one thread for each connection, which answers one request after the other.
 
-use super::{BlockSource, OpenBlock};
+use super::{BlockData, BlockSource, DiskBlock, OpenBlock};
 use crate::frame::{encode_frame, lost, read_frame};
 use crate::key::Key;
 use crate::listener::{Listener, Refusal, Service};
@@ -165,19 +165,19 @@ fn serve_connection(stream: &Socket, source: &dyn BlockSource, only: Option<AppA
         let found = if allowed { source.open(&request.block) } else { None };
         match found.and_then(|block| part(&request, block)) {
             Some((block, segments, offset, bytes)) => {
-                push_reply(&mut out, &BlockReply::Found { bytes, segments })?;
+                push_reply(&mut out, &BlockReply::Found { bytes, segments, frames: Vec::new() })?;
                 if bytes <= COPIED_LEN {
                     copy_bytes(&mut out, &block, offset, bytes)?;
                 } else {
                     // With MORE the answer leaves in one packet with the first of its bytes.
-                    send_all(stream, &mut out, SendFlags::NOSIGNAL | SendFlags::MORE)?;
+                    flush(stream, &mut out, SendFlags::NOSIGNAL | SendFlags::MORE)?;
                     send_bytes(stream, &block, offset, bytes)?;
                 }
             }
             None => push_reply(&mut out, &BlockReply::Missing)?,
         }
         if reader.buffer().is_empty() || out.len() > OUT_LEN {
-            send_all(stream, &mut out, SendFlags::NOSIGNAL)?;
+            flush(stream, &mut out, SendFlags::NOSIGNAL)?;
         }
     }
     Ok(())
@@ -209,8 +209,13 @@ fn push_reply(out: &mut Vec<u8>, reply: &BlockReply) -> Result<()> {
     Ok(())
 }
 
-fn send_all(stream: &Socket, out: &mut Vec<u8>, flags: SendFlags) -> Result<()> {
-    let mut rest = out.as_slice();
+fn flush(stream: &Socket, out: &mut Vec<u8>, flags: SendFlags) -> Result<()> {
+    send_all(stream, out, flags)?;
+    out.clear();
+    Ok(())
+}
+
+fn send_all(stream: &Socket, mut rest: &[u8], flags: SendFlags) -> Result<()> {
     while !rest.is_empty() {
         match rustix::net::send(stream, rest, flags) {
             Ok(sent) => rest = &rest[sent..],
@@ -218,7 +223,6 @@ fn send_all(stream: &Socket, out: &mut Vec<u8>, flags: SendFlags) -> Result<()> 
             Err(cause) => return Err(lost("sending an answer", &cause.into())),
         }
     }
-    out.clear();
     Ok(())
 }
 
@@ -227,12 +231,21 @@ fn too_short() -> Error {
 }
 
 fn copy_bytes(out: &mut Vec<u8>, block: &OpenBlock, offset: u64, bytes: u64) -> Result<()> {
+    let fd = match &block.data {
+        BlockData::Memory(fd) => fd,
+        BlockData::Disk(disk) => {
+            return unpack(disk.as_ref(), offset, bytes, |piece| {
+                out.extend_from_slice(piece);
+                Ok(())
+            });
+        }
+    };
     let mut filled = out.len();
     out.resize(filled + bytes as usize, 0);
     let start = filled;
     while filled < out.len() {
         let at = offset + (filled - start) as u64;
-        match rustix::io::pread(&block.fd, &mut out[filled..], at) {
+        match rustix::io::pread(fd, &mut out[filled..], at) {
             Ok(0) => return Err(too_short()),
             Ok(read) => filled += read,
             Err(Errno::INTR) => {}
@@ -242,15 +255,40 @@ fn copy_bytes(out: &mut Vec<u8>, block: &OpenBlock, offset: u64, bytes: u64) -> 
     Ok(())
 }
 
+/// The bytes of a part of a block on disk, piece by piece.
+fn unpack(
+    disk: &dyn DiskBlock,
+    offset: u64,
+    bytes: u64,
+    mut each: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let (mut at, end) = (offset, offset + bytes);
+    while at < end {
+        let piece = disk.read(at, end - at)?;
+        if piece.is_empty() {
+            return Err(too_short());
+        }
+        each(&piece)?;
+        at += piece.len() as u64;
+    }
+    Ok(())
+}
+
 fn send_bytes(stream: &Socket, block: &OpenBlock, offset: u64, bytes: u64) -> Result<()> {
+    let fd = match &block.data {
+        BlockData::Memory(fd) => fd,
+        BlockData::Disk(disk) => {
+            return unpack(disk.as_ref(), offset, bytes, |piece| {
+                send_all(stream, piece, SendFlags::NOSIGNAL)
+            });
+        }
+    };
     let mut at = offset;
     let end = offset + bytes;
     while at < end {
         let count = (end - at).min(SEND_LEN) as usize;
-        match rustix::fs::sendfile(stream, &block.fd, Some(&mut at), count) {
-            Ok(0) => {
-                return Err(Error::new(ErrorCode::BlockCorrupt, "a block is shorter than its index says"));
-            }
+        match rustix::fs::sendfile(stream, fd, Some(&mut at), count) {
+            Ok(0) => return Err(too_short()),
             Ok(_) | Err(Errno::INTR) => {}
             Err(cause) => return Err(lost("sending a block", &cause.into())),
         }

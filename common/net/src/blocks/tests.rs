@@ -1,10 +1,10 @@
 //! The data plane end to end: what is served, to whom, and what ends a connection.
 
-use super::{BlockSource, DataClient, DataServer, OpenBlock};
+use super::{BlockData, BlockSource, DataClient, DataServer, DiskBlock, OpenBlock};
 use crate::hello::{bind_loopback, connect};
 use crate::testing::{app, key};
-use firesteel_common::block::{BlockId, BlockKind, MapStatus, SegmentStat};
-use firesteel_common::error::ErrorCode;
+use firesteel_common::block::{BlockId, BlockKind, Frame, MapStatus, SegmentStat};
+use firesteel_common::error::{ErrorCode, Result};
 use firesteel_common::id::{AppAttemptId, DatasetId, StageId};
 use firesteel_common::protocol::data::BlockRequest;
 use firesteel_common::protocol::hello::Role;
@@ -12,6 +12,7 @@ use rustix::fs::MemfdFlags;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,25 +53,41 @@ fn status(lengths: &[u64]) -> MapStatus {
     MapStatus { segments, statistics: b"for the driver"[..].into() }
 }
 
+/// A block on disk that gives a few bytes at a time.
+struct Pieces(Vec<u8>);
+
+impl DiskBlock for Pieces {
+    fn fd(&self) -> BorrowedFd<'_> {
+        unreachable!("it has no file")
+    }
+
+    fn frames(&self) -> &[Frame] {
+        &[]
+    }
+
+    fn read(&self, from: u64, max: u64) -> Result<Vec<u8>> {
+        let rest = &self.0[from as usize..];
+        Ok(rest[..rest.len().min(max as usize).min(10_007)].to_vec())
+    }
+}
+
 const LENGTHS: [u64; 5] = [128, 0, 1_000_000, 64, 0];
 
 fn serve() -> DataServer {
     let bytes = content(1_000_192);
     let mut source = Source::default();
     for app in [app(1), app(2)] {
-        let open = OpenBlock {
-            fd: file(&bytes),
-            bytes: bytes.len() as u64,
-            status: Some(Arc::new(status(&LENGTHS))),
-        };
+        let index = Some(Arc::new(status(&LENGTHS)));
+        let open = OpenBlock::in_memory(file(&bytes), bytes.len() as u64, index.clone());
         source.0.insert(map(app, 0), open);
-        source.0.insert(cached(app), OpenBlock { fd: file(b"cached"), bytes: 6, status: None });
+        let disk = BlockData::Disk(Arc::new(Pieces(bytes.clone())));
+        source.0.insert(map(app, 5), OpenBlock { data: disk, bytes: bytes.len() as u64, status: index });
+        source.0.insert(cached(app), OpenBlock::in_memory(file(b"cached"), 6, None));
     }
     // Two whose index claims more than there is, by a little and by far.
-    let open = OpenBlock { fd: file(b"short"), bytes: 64, status: Some(Arc::new(status(&[64]))) };
+    let open = OpenBlock::in_memory(file(b"short"), 64, Some(Arc::new(status(&[64]))));
     source.0.insert(map(app(1), 1), open);
-    let open =
-        OpenBlock { fd: file(b"short"), bytes: 5, status: Some(Arc::new(status(&[u64::MAX, u64::MAX]))) };
+    let open = OpenBlock::in_memory(file(b"short"), 5, Some(Arc::new(status(&[u64::MAX, u64::MAX]))));
     source.0.insert(map(app(1), 2), open);
     DataServer::start(bind_loopback("127.0.0.1:0").unwrap(), key(1), Arc::new(source)).unwrap()
 }
@@ -94,26 +111,33 @@ fn take(client: &mut DataClient) -> Option<(MapStatus, Vec<u8>)> {
 #[test]
 fn requests_are_answered_in_their_order_with_the_parts_asked_for() {
     let server = serve();
-    let mut client = reader(&server, app(1));
+    // In memory, and on disk.
+    for partition in [0, 5] {
+        let mut client = reader(&server, app(1));
+        parts_are_answered(&mut client, partition);
+    }
+    server.stop();
+}
+
+fn parts_are_answered(client: &mut DataClient, partition: u32) {
     let ranges = [0..1, 1..2, 2..4, 0..5, 4..5, 3..3];
     for reducers in &ranges {
-        ask(&mut client, map(app(1), 0), Some(reducers.clone()));
+        ask(client, map(app(1), partition), Some(reducers.clone()));
     }
-    ask(&mut client, map(app(1), 0), None);
-    ask(&mut client, cached(app(1)), None);
+    ask(client, map(app(1), partition), None);
+    ask(client, cached(app(1)), None);
     let all = content(1_000_192);
     for reducers in ranges {
         let (start, end) = (reducers.start as usize, reducers.end as usize);
         let from = LENGTHS[..start].iter().sum::<u64>() as usize;
         let to = LENGTHS[..end].iter().sum::<u64>() as usize;
-        let (segments, bytes) = take(&mut client).unwrap();
+        let (segments, bytes) = take(client).unwrap();
         assert_eq!(segments.segments, status(&LENGTHS[start..end]).segments);
         assert!(segments.statistics.is_empty(), "statistics are the driver's");
         assert!(bytes == all[from..to], "{start}..{end}");
     }
-    assert!(take(&mut client).unwrap() == (status(&LENGTHS), all));
-    assert_eq!(take(&mut client).unwrap(), (MapStatus::default(), b"cached".to_vec()));
-    server.stop();
+    assert!(take(client).unwrap() == (status(&LENGTHS), all));
+    assert_eq!(take(client).unwrap(), (MapStatus::default(), b"cached".to_vec()));
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn a_large_result_is_fetched_from_its_worker_and_verified() {
     file.write_all(&segment).unwrap();
     let bytes = segment.len() as u64;
     let ResultValue::Block { block, .. } = large(0, bytes) else { unreachable!() };
-    let source = Source(block, OpenBlock { fd: Arc::new(fd), bytes, status: None });
+    let source = Source(block, OpenBlock::in_memory(Arc::new(fd), bytes, None));
     let server = DataServer::start(bind_loopback("127.0.0.1:0").unwrap(), key(1), Arc::new(source)).unwrap();
 
     let master = master_at(bind_loopback("127.0.0.1:0").unwrap());

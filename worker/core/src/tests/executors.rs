@@ -105,14 +105,17 @@ fn a_map_output_is_held_until_it_is_freed() {
         let kind = BlockKind::MapOutput { stage: StageId(1), partition, attempt: 0 };
         BlockId { app: APP, kind }
     };
-    assert_eq!(story.says(FromExecutor::MapOutput { task: task(1, 0), status: status() }), "");
+    assert_eq!(
+        story.says(FromExecutor::MapOutput { task: task(1, 0), status: status(), frames: vec![] }),
+        ""
+    );
     story.says(finished(0, TaskOutcome::MapOutput(status())));
     assert!(story.core.holds(&block(0)));
     let open = |block| FromExecutor::OpenBlock { request: 1, block };
     assert_eq!(story.says(open(block(0))), "tell block true");
     assert_eq!(story.says(open(block(1))), "tell block false");
     assert_eq!(
-        story.says(FromExecutor::MapOutput { task: task(1, 7), status: status() }),
+        story.says(FromExecutor::MapOutput { task: task(1, 7), status: status(), frames: vec![] }),
         "free 1.1/map/1/7/0"
     );
     assert_eq!(story.hears(ToWorker::FreeOutputs(vec![task(1, 0), task(1, 1)])), "free 1.1/map/1/0/0");
@@ -122,16 +125,16 @@ fn a_map_output_is_held_until_it_is_freed() {
 #[test]
 fn what_an_attempt_left_without_success_is_freed() {
     let mut story = Story::running(&[0, 1]);
-    story.says(FromExecutor::MapOutput { task: task(1, 0), status: status() });
+    story.says(FromExecutor::MapOutput { task: task(1, 0), status: status(), frames: vec![] });
     assert_eq!(story.says(finished(0, TaskOutcome::Killed)), "free 1.1/map/1/0/0; say@1 finished 1/0=killed");
-    story.says(FromExecutor::MapOutput { task: task(1, 1), status: status() });
+    story.says(FromExecutor::MapOutput { task: task(1, 1), status: status(), frames: vec![] });
     assert_eq!(story.exits(), "free 1.1/map/1/1/0; say@1 executor lost [1/1]");
 }
 
 #[test]
 fn stages_and_datasets_are_freed_with_all_their_blocks() {
     let mut story = Story::running(&[0, 1]);
-    story.says(FromExecutor::MapOutput { task: task(1, 0), status: status() });
+    story.says(FromExecutor::MapOutput { task: task(1, 0), status: status(), frames: vec![] });
     story.says(finished(0, TaskOutcome::MapOutput(status())));
     let cached = BlockId { app: APP, kind: BlockKind::Cached { dataset: DatasetId(5), partition: 0 } };
     let store = FromExecutor::Store {
@@ -145,16 +148,64 @@ fn stages_and_datasets_are_freed_with_all_their_blocks() {
     assert_eq!(story.hears(free), "free 1.1/map/1/0/0,1.1/cached/5/0; tell forget 1 1");
 }
 
+const MIB: u64 = 1024 * 1024;
+
+/// A worker with two slots that has so many bytes, and runs two tasks.
+fn with_memory(memory: u64) -> Story {
+    let mut story = Story::running(&[0, 1]);
+    story.core.options.memory = memory;
+    story
+}
+
 #[test]
-fn memory_is_granted_as_far_as_it_goes_and_comes_back_with_the_executor() {
-    let mut story = Story::running(&[0]);
-    let acquire = |bytes| FromExecutor::AcquireMemory { request: 1, bytes };
-    assert_eq!(story.says(acquire(700)), "tell memory 700");
-    assert_eq!(story.says(acquire(700)), "tell memory 300");
-    assert_eq!(story.says(FromExecutor::ReleaseMemory { bytes: 500 }), "");
-    assert_eq!(story.says(acquire(u64::MAX)), "tell memory 500");
-    story.exits();
+fn a_task_gets_the_share_of_its_slot_and_at_least_half_of_it() {
+    let mut story = with_memory(100 * MIB);
+    let acquire =
+        |held, bytes| FromExecutor::AcquireMemory { request: 1, bytes: bytes * MIB, held: held * MIB };
+    let made = |ticket, over| WorkerEvent::RoomMade { ticket, over: over * MIB };
+    let memory = |granted: u64| format!("tell memory {}", granted * MIB);
+    let execution = |bytes: u64| format!("execution {}", bytes * MIB);
+    assert_eq!(story.says(acquire(0, 30)), format!("{}; make room 1", execution(30)));
+    assert_eq!(story.does(made(1, 0)), memory(30));
+    assert_eq!(
+        story.says(acquire(30, 30)),
+        format!("{}; make room 2", execution(50)),
+        "no more than its share"
+    );
+    assert_eq!(story.does(made(2, 0)), memory(20));
+    assert_eq!(story.says(acquire(50, 1)), memory(0));
+    // The other task, while blocks that cannot be moved take 60 MiB.
+    assert_eq!(story.says(acquire(0, 40)), format!("{}; make room 3", execution(90)));
+    assert_eq!(story.does(made(3, 50)), format!("{}; {}", memory(25), execution(75)), "half of its share");
+    assert_eq!(story.says(acquire(25, 5)), format!("{}; make room 4", execution(80)));
+    assert_eq!(story.does(made(4, 4)), format!("{}; {}", memory(1), execution(76)));
+    assert_eq!(story.says(FromExecutor::ReleaseMemory { bytes: 50 * MIB }), execution(26));
+    assert_eq!(story.says(FromExecutor::ReleaseMemory { bytes: u64::MAX }), execution(0));
+}
+
+#[test]
+fn even_a_small_worker_gives_each_slot_something() {
+    let mut story = with_memory(1000);
+    let acquire = |held| FromExecutor::AcquireMemory { request: 1, bytes: u64::MAX, held };
+    for ticket in [1, 2] {
+        assert!(story.says(acquire(0)).ends_with(&format!("make room {ticket}")));
+        let made = WorkerEvent::RoomMade { ticket, over: u64::MAX };
+        assert_eq!(story.does(made), format!("tell memory {}", 4 * MIB));
+    }
+    assert_eq!(story.says(acquire(0)), "tell memory 0", "there are no more slots");
+}
+
+#[test]
+fn memory_comes_back_with_its_executor_and_its_requests_are_forgotten() {
+    let mut story = with_memory(100 * MIB);
+    let acquire = FromExecutor::AcquireMemory { request: 1, bytes: MIB, held: 0 };
+    story.says(acquire.clone());
+    story.says(acquire.clone());
+    story.does(WorkerEvent::RoomMade { ticket: 1, over: 0 });
+    assert!(story.exits().ends_with("execution 0"));
     assert_eq!(story.core.granted, 0);
+    assert_eq!(story.does(WorkerEvent::RoomMade { ticket: 2, over: 0 }), "");
+    assert_eq!(story.says(acquire), "", "it is not there");
 }
 
 #[test]
@@ -163,7 +214,7 @@ fn the_end_of_an_application_leaves_nothing() {
     assert_eq!(story.hears(ToWorker::EndApp(APP)), "stop executor; free app");
     assert_eq!(story.says(finished(0, value())), "", "what the executor still says is nobody's");
     assert_eq!(
-        story.says(FromExecutor::MapOutput { task: task(1, 0), status: status() }),
+        story.says(FromExecutor::MapOutput { task: task(1, 0), status: status(), frames: vec![] }),
         "free 1.1/map/1/0/0"
     );
     assert_eq!(story.exits(), "");

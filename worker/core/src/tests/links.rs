@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_registration_says_all_that_is_held() {
     let mut story = Story::running(&[0, 1]);
-    story.says(FromExecutor::MapOutput { task: task(1, 0), status: status() });
+    story.says(FromExecutor::MapOutput { task: task(1, 0), status: status(), frames: vec![] });
     story.says(finished(0, TaskOutcome::MapOutput(status())));
     story.does(WorkerEvent::MasterLost);
     assert_eq!(

@@ -13,10 +13,11 @@ use firesteel_common::protocol::worker::{CachedPlace, MapPlace, TaskLaunches};
 use firesteel_common::task::{ResultValue, TaskIo, TaskOutcome};
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use firesteel_net::Key;
+use firesteel_store::BlockStore;
 use std::collections::BTreeSet;
-use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use world::{APP, Body, MAP, REDUCE, Worker, code, failure, inline, launch, reducer};
+use world::{APP, Body, MAP, REDUCE, SHARE, Worker, code, failure, inline, launch, reducer};
 
 /// What map task `map` writes for `reducer`, of all the lengths that matter; nothing for some.
 fn content(map: u32, reducer: u32) -> Vec<u8> {
@@ -39,7 +40,13 @@ fn body() -> Result<Body> {
             let mut output = io.map_output()?;
             for reducer in 0..reducers {
                 let bytes = content(io.description().task.partition, reducer);
-                output.append(7, u64::from(!bytes.is_empty()), &bytes)?;
+                if bytes.len() > 100_000 {
+                    bytes
+                        .chunks(99_999)
+                        .try_for_each(|part| output.append_part(7, 1, bytes.len() as u64, part))?;
+                } else {
+                    output.append(7, u64::from(!bytes.is_empty()), &bytes)?;
+                }
             }
             return Ok(TaskOutcome::MapOutput(output.finish(Payload::empty())?));
         }
@@ -193,6 +200,59 @@ fn workers_of_one_machine_map_each_others_blocks() {
 }
 
 #[test]
+fn outputs_that_outgrow_the_memory_are_on_disk_and_read_there_by_everybody() {
+    let key = Key::generate().unwrap();
+    let (run_dir, spill_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // The first has nothing for its tasks, the second no room for its blocks.
+    let start = |id, budget, share, run_dir| {
+        let store = BlockStore::new(budget, Some(spill_dir.path().to_owned()));
+        Worker::start_with(store, share, run_dir, id, &key, body(), None)
+    };
+    let a = start(1, 64 << 20, 0, Some(run_dir.path()));
+    let b = start(2, 1 << 20, SHARE, None);
+    let c = start(3, 64 << 20, SHARE, Some(run_dir.path()));
+    a.run_maps([0, 2], 0, 6);
+    b.run_maps([1, 3], 0, 6);
+    assert_eq!((a.store.used(), b.store.used()), (0, 0));
+    assert!(b.store.counts().spilled_bytes > 6_000_000);
+    let places = vec![Some(a.place(0)), Some(b.place(0)), Some(a.place(0)), Some(b.place(0))];
+    // Each reads its own blocks, and those of the others over TCP or from their files.
+    for worker in [&a, &b, &c] {
+        for index in 0..6 {
+            worker.reduce(places.clone(), index, reducer(index));
+            assert_eq!(&inline(&worker.report())[..], expected(4, index..index + 1).as_bytes());
+        }
+    }
+    assert_eq!((a.store.counts().restored, b.store.counts().restored), (0, 0));
+    assert_eq!(std::fs::read_dir(spill_dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_cached_partition_that_is_damaged_on_disk_is_made_anew() {
+    let key = Key::generate().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let block = BlockId { app: APP, kind: BlockKind::Cached { dataset: DatasetId(4), partition: 9 } };
+    let body: Body = Arc::new(move |io| {
+        let found = io.cached(block)?.map(|segment| segment.payload().to_vec());
+        if found.is_none() {
+            assert!(io.store(block, StorageLevel::DiskOnly, 3, 2, &[7; 100_000])?);
+        }
+        Ok(TaskOutcome::Result(ResultValue::Inline(Payload::from(found.unwrap_or_default()))))
+    });
+    let store = BlockStore::new(0, Some(dir.path().to_owned()));
+    let a = Worker::start_with(store, SHARE, None, 1, &key, Ok(body), None);
+    let read = |partition| {
+        a.reduce(vec![], partition, vec![]);
+        inline(&a.report()).len()
+    };
+    assert_eq!((read(0), read(1)), (0, 100_000));
+    let file = std::fs::File::from(a.store.open(&block).unwrap().fd().try_clone_to_owned().unwrap());
+    file.write_all_at(&[0x55; 10], 70).unwrap();
+    assert_eq!((read(2), read(3)), (0, 100_000), "damaged, and made anew");
+    assert_eq!(a.store.counts().corrupt, 1);
+}
+
+#[test]
 fn a_large_result_becomes_a_block() {
     let key = Key::generate().unwrap();
     let result = Payload::from(vec![5; 1_000_000]);
@@ -206,7 +266,7 @@ fn a_large_result_becomes_a_block() {
     let kind = BlockKind::Result { stage: REDUCE, partition: 3, attempt: 0 };
     assert_eq!((worker, block), (a.id, BlockId { app: task.app, kind }));
     let open = a.store.open(&block).unwrap();
-    let mapped = firesteel_store::map_sealed(open.fd.as_fd(), bytes).unwrap();
+    let mapped = firesteel_store::map_sealed(open.fd(), bytes).unwrap();
     let (_, payload) = SegmentHeader::open(mapped.as_ref()).unwrap();
     assert_eq!(payload, &result[..]);
 }
@@ -278,7 +338,7 @@ fn a_cached_partition_is_read_where_it_is() {
         (&inline(&report)[..], report.stored),
         (&b"kept"[..], vec![StoredBlock { block, level: StorageLevel::MemoryOnly }])
     );
-    assert_eq!(report.accumulators[0].id, 50);
+    assert_eq!(report.accumulators[0].id, 100);
     b.reduce(vec![], 1, vec![]);
     assert_eq!(&inline(&b.report())[..], b"none");
     let mut task = launch(REDUCE, 2, 0, vec![vec![]]);

@@ -18,8 +18,8 @@ use firesteel_common::protocol::worker::{InputTable, MapPlace, StageCode, TaskLa
 use firesteel_common::task::{ResultValue, TaskIo, TaskOutcome, TaskReport};
 use firesteel_common::{Error, Payload, Result};
 use firesteel_net::fds::{FdReceiver, FdSender, fd_channel, socket_pair};
-use firesteel_net::{BlockSource, DataServer, Key, bind_loopback, connect};
-use firesteel_store::BlockStore;
+use firesteel_net::{BlockSource, DataServer, Key, OpenBlock, bind_loopback, connect};
+use firesteel_store::{BlockStore, FrameFile};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +28,8 @@ use std::time::Duration;
 pub const APP: AppAttemptId = AppAttemptId { app: AppId(1), attempt: 1 };
 pub const MAP: StageId = StageId(1);
 pub const REDUCE: StageId = StageId(2);
+/// What a task may have.
+pub const SHARE: u64 = 64 * 1024 * 1024;
 const WAIT: Duration = Duration::from_secs(60);
 
 /// What the tests' engine runs.
@@ -83,8 +85,21 @@ impl Worker {
         body: Result<Body>,
         faults: Option<&Path>,
     ) -> Self {
-        let id = WorkerId(id);
-        let store = Arc::new(BlockStore::new(64 * 1024 * 1024, None));
+        let store = BlockStore::new(64 * 1024 * 1024, None);
+        Self::start_with(store, SHARE, run_dir, id, key, body, faults)
+    }
+
+    /// A worker with this store, whose tasks may have `share` bytes each.
+    pub fn start_with(
+        store: BlockStore,
+        share: u64,
+        run_dir: Option<&Path>,
+        id: u64,
+        key: &Key,
+        body: Result<Body>,
+        faults: Option<&Path>,
+    ) -> Self {
+        let (id, store) = (WorkerId(id), Arc::new(store));
         let tokens = Arc::new(Faults::new(faults.and_then(Path::to_str)));
         tokens.set_worker(id);
         let blocks = Arc::new(Blocks::new(store.clone(), tokens));
@@ -120,6 +135,7 @@ impl Worker {
             blocks,
             key: app_key,
             run_dir,
+            share,
             reported,
             complained,
         };
@@ -221,6 +237,7 @@ struct Shell {
     blocks: Arc<Blocks>,
     key: Key,
     run_dir: Option<PathBuf>,
+    share: u64,
     reported: Sender<TaskReport>,
     complained: Sender<Complaint>,
 }
@@ -241,14 +258,23 @@ impl Shell {
                 reports.into_iter().for_each(|report| drop(self.reported.send(report)));
                 Ok(())
             }
-            FromExecutor::MapOutput { task, status } => {
+            FromExecutor::MapOutput { task, status, frames } if !frames.is_empty() => {
                 let TaskId { app, stage, partition, attempt } = task;
                 let kind = BlockKind::MapOutput { stage, partition, attempt };
-                self.keep(BlockId { app, kind }, fd, status.bytes(), Some(status)).map(drop)
+                let file = FrameFile::adopt(fd.unwrap(), frames).unwrap();
+                self.store.put_on_disk(BlockId { app, kind }, file, status.bytes(), Some(status))
             }
-            FromExecutor::ResultBlock { block, bytes } => self.keep(block, fd, bytes, None).map(drop),
-            FromExecutor::Store { request, block, bytes, .. } => {
-                let kept = self.keep(block, fd, bytes, None)?;
+            FromExecutor::MapOutput { task, status, .. } => {
+                let TaskId { app, stage, partition, attempt } = task;
+                let kind = BlockKind::MapOutput { stage, partition, attempt };
+                let level = StorageLevel::MemoryAndDisk;
+                self.keep(BlockId { app, kind }, fd, status.bytes(), Some(status), level).map(drop)
+            }
+            FromExecutor::ResultBlock { block, bytes } => {
+                self.keep(block, fd, bytes, None, StorageLevel::MemoryAndDisk).map(drop)
+            }
+            FromExecutor::Store { request, block, bytes, level } => {
+                let kept = self.keep(block, fd, bytes, None, level)?;
                 self.to.send(&ToExecutor::Stored { request, kept }, None)
             }
             FromExecutor::FetchFailed { task, map, place, cause, .. } => {
@@ -258,7 +284,7 @@ impl Shell {
             FromExecutor::OpenBlock { request, block } => {
                 let open = self.blocks.open(&block);
                 let found = open.as_ref().map(opened);
-                let fd = open.as_ref().map(|open| open.fd.as_fd());
+                let fd = open.as_ref().map(OpenBlock::fd);
                 self.to.send(&ToExecutor::Block { request, found }, fd)
             }
             FromExecutor::Connect { request, address, .. } => {
@@ -273,8 +299,13 @@ impl Shell {
                 let connected = socket.is_some();
                 self.to.send(&ToExecutor::Peer { request, connected }, socket.as_ref().map(AsFd::as_fd))
             }
-            FromExecutor::AcquireMemory { request, bytes } => {
-                self.to.send(&ToExecutor::Memory { request, granted: bytes / 2 }, None)
+            FromExecutor::AcquireMemory { request, bytes, held } => {
+                let granted = bytes.min(self.share.saturating_sub(held));
+                self.to.send(&ToExecutor::Memory { request, granted }, None)
+            }
+            FromExecutor::Damaged(block) => {
+                self.store.inspect(&block);
+                Ok(())
             }
         }
     }
@@ -285,7 +316,8 @@ impl Shell {
         fd: Option<OwnedFd>,
         bytes: u64,
         status: Option<MapStatus>,
+        level: StorageLevel,
     ) -> Result<bool> {
-        self.store.put(block, fd.unwrap(), bytes, status, StorageLevel::MemoryOnly)
+        self.store.put(block, fd.unwrap(), bytes, status, level)
     }
 }

@@ -113,3 +113,17 @@ fn an_index_that_cannot_be_right_is_refused() {
     let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
     assert_eq!(FrameFile::adopt(socket.into(), good.clone()).unwrap_err().code, ErrorCode::BlockCorrupt);
 }
+
+#[test]
+fn a_frame_that_is_not_packed_can_be_written_again() {
+    let (mut file, _dir) = written(&[vec![1; 1000]]);
+    let index = file.append_fixed(&[0; 64]).unwrap();
+    file.append(&[2; 1000]).unwrap();
+    file.rewrite(index, &[9; 64]).unwrap();
+    let mut all = vec![0; 2064];
+    file.read_exact(0, &mut all).unwrap();
+    assert_eq!(all, [&[1; 1000][..], &[9; 64], &[2; 1000]].concat());
+    assert_eq!(file.rewrite(index, &[9; 63]).unwrap_err().code, ErrorCode::Internal);
+    assert_eq!(file.rewrite(0, &[9; 1000]).unwrap_err().code, ErrorCode::Internal, "it is packed");
+    assert_eq!(file.rewrite(7, &[]).unwrap_err().code, ErrorCode::Internal);
+}
