@@ -1,5 +1,5 @@
-//! Execution memory: who gets how much of the budget that it shares with the blocks. What the blocks take, and
-//! which of them give way, is the store's.
+//! Execution memory: who gets how much of the budget that it shares with the blocks. What the blocks take,
+//! and which of them give way, is the store's.
 //!
 //! A task never has more than the budget's share of one slot, so that all slots together fit. Up to half of
 //! that share it always gets, whatever the blocks take: blocks that nobody reads have given way by then. What

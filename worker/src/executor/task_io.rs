@@ -113,8 +113,8 @@ impl TaskContext {
         }
     }
 
-    /// A cached partition is no good, so it is made anew. What is damaged on disk the worker finds by itself, if
-    /// it looks: then it takes the new one.
+    /// A cached partition is no good, so it is made anew. What is damaged on disk the worker finds by itself,
+    /// if it looks: then it takes the new one.
     fn cannot_use(&self, kind: BlockKind, on_disk: bool, error: &Error) -> Result<Option<(Segment, u64)>> {
         tracing::warn!("a cached partition cannot be used: {error}");
         self.host.mappings.drop_block(kind);

@@ -14,6 +14,7 @@ use firesteel_common::{Error, ErrorCode, Payload};
 use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 const APP: AppAttemptId = AppAttemptId { app: AppId(1), attempt: 1 };
@@ -131,10 +132,9 @@ fn failures_of_jobs_are_errors_with_their_place() {
 fn a_run_is_read_back_frame_by_frame_and_ends_with_its_call() {
     let spills = |io: &Arc<dyn TaskIo>| {
         let spilled = || {
-            let seen = std::sync::Mutex::new(0);
-            io.add_metrics(&|metrics: &mut TaskMetrics| *seen.lock().unwrap() = metrics.spilled_bytes);
-            let seen = *seen.lock().unwrap();
-            seen
+            let seen = AtomicU64::new(0);
+            io.add_metrics(&|metrics: &mut TaskMetrics| seen.store(metrics.spilled_bytes, Relaxed));
+            seen.load(Relaxed)
         };
         let before = spilled();
         let call = Call::new(Side::Task(io.clone()));

@@ -5,7 +5,7 @@
 //! nobody, its filler included, can change or shorten it. Here is no protocol and no policy beyond the
 //! budget; the worker's decisions are in `worker/core`.
 #![warn(missing_docs)]
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
+#![cfg_attr(test, expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails"))]
 
 mod blocks;
 mod frames;

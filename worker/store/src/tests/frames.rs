@@ -51,7 +51,8 @@ proptest! {
         }
         let mut more = vec![0; all.len() + 1];
         prop_assert_eq!(file.read_exact(0, &mut more).unwrap_err().code, ErrorCode::BlockCorrupt);
-        let adopted = FrameFile::adopt(file.fd().try_clone_to_owned().unwrap(), file.frames().to_vec()).unwrap();
+        let fd = file.fd().try_clone_to_owned().unwrap();
+        let adopted = FrameFile::adopt(fd, file.frames().to_vec()).unwrap();
         let mut whole = vec![0; all.len()];
         adopted.read_exact(0, &mut whole).unwrap();
         prop_assert_eq!(whole, all);
