@@ -58,6 +58,13 @@ pub fn descendants(of: u32) -> Vec<Process> {
     }
 }
 
+/// The processes that a process traces and that have ended.
+pub fn ended_under(tracer: u32) -> Vec<u32> {
+    let traced =
+        |process: &&Process| process.ended && field(process.pid, "TracerPid:") == Some(u64::from(tracer));
+    all().values().filter(traced).map(|process| process.pid).collect()
+}
+
 /// How many descriptors a process holds; `None` if it does not run.
 pub fn descriptors(pid: u32) -> Option<usize> {
     Some(std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())

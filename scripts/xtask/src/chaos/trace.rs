@@ -1,16 +1,41 @@
 //! `strace` as a source of faults: system calls of a running process that are slow, or fail.
 
-use super::lab::until;
+use super::lab::{signal, until};
+use super::proc;
 use crate::failed;
 use firesteel_common::error::{Error, Result};
+use rustix::process::Signal;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// A process whose system calls are disturbed, until the value goes.
 pub struct Trace {
     child: Child,
     log: PathBuf,
+    /// Hangs up when the value goes; then the thread ends.
+    watch: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+/// How often it is looked for processes that strace has forgotten.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Ends strace when a process that it traces has been dead for two looks: it sometimes misses the end of a
+/// thread, and whoever waits for that process would wait for ever.
+fn watch(strace: u32, stop: &Receiver<()>) {
+    let mut before = BTreeSet::new();
+    while stop.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        let dead: BTreeSet<u32> = proc::ended_under(strace).into_iter().collect();
+        if dead.intersection(&before).next().is_some() {
+            signal(strace, Signal::KILL);
+            return;
+        }
+        before = dead;
+    }
 }
 
 impl Trace {
@@ -36,7 +61,10 @@ impl Trace {
         }
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn();
         let child = child.map_err(|cause| Error::io("starting strace", &cause))?;
-        let mut trace = Self { child, log: log.to_owned() };
+        let (stop, stopped) = channel();
+        let strace = child.id();
+        let watcher = std::thread::spawn(move || watch(strace, &stopped));
+        let mut trace = Self { child, log: log.to_owned(), watch: Some((stop, watcher)) };
         until("strace traces", || {
             let text = std::fs::read_to_string(&said).unwrap_or_default();
             if !matches!(trace.child.try_wait(), Ok(None)) {
@@ -56,10 +84,12 @@ impl Trace {
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        // On SIGTERM it lets go of what it traces.
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        if let Some((stop, watcher)) = self.watch.take() {
+            drop(stop);
+            let _ = watcher.join();
         }
+        // On SIGTERM it lets go of what it traces.
+        signal(self.child.id(), Signal::TERM);
         let _ = self.child.wait();
     }
 }
