@@ -13,9 +13,11 @@ use crate::ops::narrow::{
 };
 use crate::ops::shape::{Coalesce, Union};
 use crate::ops::shuffled::{Combined, ShuffleRead, Shuffled};
+use crate::ops::slices::Slices;
 use crate::output::shuffle::RoundRobinWrite;
 use crate::plan::{Dataset, Shuffle};
 use crate::record::Record;
+use crate::record::plain::Plain;
 use firesteel_common::Result;
 use firesteel_common::block::StorageLevel;
 use std::marker::PhantomData;
@@ -186,6 +188,14 @@ impl<'s, T: Record<'s>, Op: Operator<'s, Item = T>> Rdd<'s, Op> {
     pub fn persist(&self, level: StorageLevel) -> Rdd<'s, Cached<'s, T>> {
         let upstream = Erased::new(self.op.clone());
         self.then(Cached::new(Dataset::new(&self.driver), level, upstream))
+    }
+}
+
+impl<'s, T: Plain> Rdd<'s, Cached<'s, T>> {
+    /// The partitions as slices of their records, read where they lie in memory: nothing is decoded or
+    /// copied. For loops over numbers, best with [`crate::vectorised`].
+    pub fn slices(&self) -> Rdd<'s, Slices<'s, T>> {
+        self.then(Slices { cached: self.op.clone() })
     }
 }
 

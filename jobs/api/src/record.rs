@@ -3,7 +3,10 @@
 //! Whole numbers are varints, text is its length and its bytes. A record may borrow (`&'s str`): it lies in
 //! the segment that it was read from, which stays in place for the time of the task.
 
+pub mod plain;
+
 use firesteel_common::{Error, ErrorCode, Result};
+use zerocopy::IntoBytes;
 
 /// Reads records from bytes that live as long as the task.
 pub struct Reader<'s> {
@@ -12,7 +15,7 @@ pub struct Reader<'s> {
 
 /// What reading damaged or foreign bytes fails with.
 #[cold]
-fn damaged() -> Error {
+pub(crate) fn damaged() -> Error {
     Error::new(ErrorCode::Codec, "a record does not fit the bytes that it is read from")
 }
 
@@ -109,6 +112,13 @@ pub trait Record<'s>: Sized + Send + 's {
 
     /// Writes it.
     fn encode(&self, out: &mut Vec<u8>);
+
+    /// Writes several, one after the other.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn encode_all(records: &[Self], out: &mut Vec<u8>) {
+        records.iter().for_each(|record| record.encode(out));
+    }
 
     /// Reads it.
     ///
@@ -224,6 +234,10 @@ macro_rules! fixed {
             fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
                 Ok(Self::from_le_bytes(reader.array()?))
             }
+            #[inline(always)]
+            fn encode_all(records: &[Self], out: &mut Vec<u8>) {
+                out.extend_from_slice(records.as_bytes());
+            }
         }
     )*};
 }
@@ -310,7 +324,7 @@ impl<'s, T: Record<'s>> Record<'s> for Vec<T> {
     type Owned = Vec<T::Owned>;
     fn encode(&self, out: &mut Vec<u8>) {
         put_varint(out, self.len() as u64);
-        self.iter().for_each(|item| item.encode(out));
+        T::encode_all(self, out);
     }
     fn decode(reader: &mut Reader<'s>) -> Result<Self> {
         items_of(reader, T::decode)
@@ -348,25 +362,27 @@ impl<'s, T: Record<'s>> Record<'s> for Option<T> {
 #[inline(always)]
 fn array_of<T, const N: usize>(mut decode: impl FnMut() -> Result<T>) -> Result<[T; N]> {
     let mut failure = None;
-    let items: [Option<T>; N] = std::array::from_fn(|_| match decode() {
+    let mut items: [Option<T>; N] = std::array::from_fn(|_| match decode() {
         Ok(item) => Some(item),
         Err(error) => {
             failure = Some(error);
             None
         }
     });
-    if items.iter().any(Option::is_none) {
-        return Err(failure.unwrap_or_else(damaged));
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(std::array::from_fn(|at| match items[at].take() {
+            Some(item) => item,
+            None => unreachable!("every item was read"),
+        })),
     }
-    let items: Vec<T> = items.into_iter().flatten().collect();
-    items.try_into().map_err(|_| damaged())
 }
 
 impl<'s, T: Record<'s>, const N: usize> Record<'s> for [T; N] {
     type Owned = [T::Owned; N];
     #[inline(always)]
     fn encode(&self, out: &mut Vec<u8>) {
-        self.iter().for_each(|item| item.encode(out));
+        T::encode_all(self, out);
     }
     #[inline(always)]
     fn decode(reader: &mut Reader<'s>) -> Result<Self> {

@@ -1,5 +1,9 @@
 //! Cutting text fast.
 
+mod numbers;
+
+pub use numbers::Numbers;
+
 /// The words of a text: what stands between blanks and line feeds, and nothing else. A tab, a carriage return
 /// or a comma is part of a word, as for `tr -s ' ' '\n'`.
 pub fn words(text: &str) -> Words<'_> {

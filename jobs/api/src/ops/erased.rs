@@ -189,6 +189,18 @@ impl<'s, T: Record<'s>> Cached<'s, T> {
         Self { needed: true, ..Self::new(dataset, level, upstream) }
     }
 
+    /// A partition as it lies in memory: how many records, and their bytes. It is made if it is not there.
+    ///
+    /// # Errors
+    /// What reading or making it fails with.
+    pub fn held(&self, task: &Task<'s>, split: &CachedSplit) -> Result<(u64, &'s [u8])> {
+        if let Some(held) = task.cached::<T>(self.dataset, split.partition)? {
+            return Ok((held.records, held.payload));
+        }
+        let (records, bytes) = self.make(task, split)?;
+        Ok((records, task.hold(Arc::new(bytes))))
+    }
+
     /// Makes a partition, and stores it if there is room.
     fn make(&self, task: &Task<'s>, split: &CachedSplit) -> Result<(u64, Vec<u8>)> {
         let mut records = 0;
@@ -238,13 +250,7 @@ impl<'s, T: Record<'s>> Operator<'s> for Cached<'s, T> {
     }
 
     fn run<S: FnMut(T) -> Flow>(&self, task: &Task<'s>, split: &CachedSplit, sink: &mut S) -> Result<Flow> {
-        let (records, bytes) = match task.cached::<T>(self.dataset, split.partition)? {
-            Some(held) => (held.records, held.payload),
-            None => {
-                let (records, bytes) = self.make(task, split)?;
-                (records, task.hold(Arc::new(bytes)))
-            }
-        };
+        let (records, bytes) = self.held(task, split)?;
         let mut reader = Reader::new(bytes);
         for _ in 0..records {
             if sink(T::decode(&mut reader)?).is_break() {

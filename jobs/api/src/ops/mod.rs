@@ -14,6 +14,7 @@ pub mod pipe;
 pub mod product;
 pub mod shape;
 pub mod shuffled;
+pub mod slices;
 pub mod source;
 pub mod strata;
 pub mod text;

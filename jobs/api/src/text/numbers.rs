@@ -1,0 +1,163 @@
+//! Numbers in text, read one after the other without a string for each. What is *not* here: lines; a block of
+//! whole lines is a text like any other.
+
+/// The powers of ten that a double holds exactly.
+const POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+    1e19, 1e20, 1e21, 1e22,
+];
+/// A whole number of so many digits fits 64 bits, and one below [`EXACT`] fits a double.
+const DIGITS_MAX: usize = 19;
+const EXACT: u64 = 1 << 53;
+
+/// Reads the numbers of a text. Blanks, tabs, commas and ends of lines separate them. Where no number of the
+/// asked kind stands, the answer is `None`, and the place stays the same.
+///
+/// ```
+/// let mut numbers = firesteel::text::Numbers::new("7 -0.25\n1e3\n");
+/// assert_eq!(numbers.whole(), Some(7));
+/// assert_eq!((numbers.decimal(), numbers.decimal(), numbers.decimal()), (Some(-0.25), Some(1000.0), None));
+/// assert!(numbers.is_empty());
+/// ```
+#[derive(Clone, Debug)]
+pub struct Numbers<'a> {
+    rest: &'a [u8],
+}
+
+/// What stands between numbers.
+#[inline(always)]
+fn separates(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\n' | b'\t' | b',' | b'\r')
+}
+
+/// The digits at the start of `bytes`, added to `value`, and how many there are. More than fit are only
+/// counted.
+#[inline(always)]
+fn digits(bytes: &[u8], mut value: u64) -> (u64, usize) {
+    let mut len = 0;
+    while let Some(digit) = bytes.get(len).map(|byte| byte.wrapping_sub(b'0'))
+        && digit < 10
+    {
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+        len += 1;
+    }
+    (value, len)
+}
+
+impl<'a> Numbers<'a> {
+    /// The numbers of a text, from its start.
+    pub fn new(text: &'a str) -> Self {
+        Self { rest: text.as_bytes() }
+    }
+
+    /// Whether nothing follows but separators.
+    #[inline(always)]
+    pub fn is_empty(&mut self) -> bool {
+        while let [byte, rest @ ..] = self.rest
+            && separates(*byte)
+        {
+            self.rest = rest;
+        }
+        self.rest.is_empty()
+    }
+
+    /// A whole number without a sign, of at most 64 bits.
+    #[inline(always)]
+    pub fn whole(&mut self) -> Option<u64> {
+        if self.is_empty() {
+            return None;
+        }
+        let (value, len) = digits(self.rest, 0);
+        if len == 0 || self.rest.get(len).is_some_and(|byte| !separates(*byte)) {
+            return None;
+        }
+        let value = if len > DIGITS_MAX { self.long(len)? } else { value };
+        self.rest = &self.rest[len..];
+        Some(value)
+    }
+
+    #[cold]
+    fn long(&self, len: usize) -> Option<u64> {
+        str::from_utf8(&self.rest[..len]).ok()?.parse().ok()
+    }
+
+    /// A number with a sign, a fraction and an exponent, of which all but digits may be missing: the double
+    /// that is nearest to it.
+    #[inline(always)]
+    pub fn decimal(&mut self) -> Option<f64> {
+        if self.is_empty() {
+            return None;
+        }
+        let negative = self.rest[0] == b'-';
+        let number = &self.rest[usize::from(negative)..];
+        let (mut value, whole) = digits(number, 0);
+        let mut len = whole;
+        let mut fraction = 0;
+        if number.get(whole) == Some(&b'.') {
+            (value, fraction) = digits(&number[whole + 1..], value);
+            len += 1 + fraction;
+        }
+        let plain = number.get(len).is_none_or(|byte| separates(*byte));
+        let few = whole + fraction <= DIGITS_MAX && value <= EXACT && fraction < POWERS.len();
+        if !plain || !few || whole + fraction == 0 {
+            return self.other();
+        }
+        // Both are exact, so the quotient is the nearest double.
+        let value = value as f64 / POWERS[fraction];
+        self.rest = &number[len..];
+        Some(if negative { -value } else { value })
+    }
+
+    /// A number that the standard library reads, up to the next separator.
+    #[cold]
+    fn other(&mut self) -> Option<f64> {
+        let len = self.rest.iter().position(|byte| separates(*byte)).unwrap_or(self.rest.len());
+        let (number, rest) = self.rest.split_at(len);
+        let value = str::from_utf8(number).ok()?.parse().ok()?;
+        self.rest = rest;
+        Some(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn numbers_are_those_of_the_standard_library(
+            numbers in prop::collection::vec((any::<u64>(), any::<f64>(), -9_999_999_i64..9_999_999), 0..20),
+            separator in prop::sample::select(vec![" ", "\n", ",", "\r\n", " \t "]),
+        ) {
+            let mut text = String::new();
+            for (whole, decimal, short) in &numbers {
+                let short = *short as f64 / 1e4;
+                text += &format!("{whole}{separator}{decimal:e}{separator}{decimal}{separator}{short:.4}{separator}");
+            }
+            let mut read = Numbers::new(&text);
+            for (whole, decimal, short) in &numbers {
+                prop_assert_eq!(read.whole(), Some(*whole));
+                for _ in 0..2 {
+                    let value = read.decimal();
+                    prop_assert_eq!(value.map(f64::to_bits), Some(decimal.to_bits()));
+                }
+                prop_assert_eq!(read.decimal(), format!("{:.4}", *short as f64 / 1e4).parse().ok());
+            }
+            prop_assert!(read.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_stays() {
+        for text in ["x", "1x", "-", ".", "1.2.3", "18446744073709551616x"] {
+            let mut numbers = Numbers::new(text);
+            assert_eq!((numbers.whole(), numbers.decimal()), (None, None), "{text}");
+            assert!(!numbers.is_empty());
+        }
+        let mut numbers = Numbers::new("18446744073709551616 -3");
+        assert_eq!((numbers.whole(), numbers.decimal()), (None, Some(18_446_744_073_709_551_616.0)));
+        assert_eq!((numbers.whole(), numbers.decimal(), numbers.decimal()), (None, Some(-3.0), None));
+        assert_eq!(Numbers::new(".5 5.").decimal(), Some(0.5));
+    }
+}
