@@ -253,8 +253,8 @@ pub struct HostTable {
     pub query: unsafe extern "C" fn(Ctx, Bytes, *mut Lease) -> i32,
     /// [`HostTable::store`] with a storage level (dataset, partition, level, type tag, records, payload).
     pub store_at: unsafe extern "C" fn(Ctx, u32, u32, u32, u64, u64, Bytes) -> i32,
-    /// [`HostTable::map_append`] in parts (type tag, records and bytes of the whole segment, part): the segment
-    /// ends with the part that makes it as long as was said.
+    /// [`HostTable::map_append`] in parts (type tag, records and bytes of the whole segment, part): the
+    /// segment ends with the part that makes it as long as was said.
     pub map_append_part: unsafe extern "C" fn(Ctx, u64, u64, u64, Bytes) -> i32,
 }
 

@@ -1,5 +1,5 @@
-//! Combining by key within the memory that is granted: a table, and when it may not grow any more, runs of its
-//! entries in the order of their digests, which are merged at the end.
+//! Combining by key within the memory that is granted: a table, and when it may not grow any more, runs of
+//! its entries in the order of their digests, which are merged at the end.
 //!
 //! What has not spilled comes in the order of the first records of the keys, what has spilled in the order of
 //! their digests: the same again only if the same memory was granted.
@@ -185,8 +185,8 @@ where
     /// Each key with its digest and its value.
     ///
     /// # Errors
-    /// Why a push failed; what spilling and reading fail with; `OUT_OF_MEMORY` if what belongs to one key does
-    /// not fit.
+    /// Why a push failed; what spilling and reading fail with; `OUT_OF_MEMORY` if what belongs to one key
+    /// does not fit.
     pub fn finish(mut self, sink: impl FnMut(Digest, K, A) -> Flow) -> Result<Flow> {
         self.settle()?;
         if !self.has_spilled() {

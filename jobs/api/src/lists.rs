@@ -1,5 +1,5 @@
-//! Values that are gathered by key: lists, pairs of lists, lists with a first value beside them. They are spilled
-//! in pieces, so that only what is put together at the very end must fit into memory.
+//! Values that are gathered by key: lists, pairs of lists, lists with a first value beside them. They are
+//! spilled in pieces, so that only what is put together at the very end must fit into memory.
 
 use crate::aggregate::Parts;
 use firesteel_common::Result;

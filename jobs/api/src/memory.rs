@@ -1,5 +1,5 @@
-//! What an operator asks of its task's memory, and the error of what cannot do with less. When less is granted
-//! than is needed, the operator spills.
+//! What an operator asks of its task's memory, and the error of what cannot do with less. When less is
+//! granted than is needed, the operator spills.
 
 use crate::task::Task;
 use firesteel_common::task::TaskIo;

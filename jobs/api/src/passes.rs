@@ -1,5 +1,5 @@
-//! How a task reads its shuffles: each segment is taken from the runtime when a reader wants it, and kept only
-//! while one that wants it may still come.
+//! How a task reads its shuffles: each segment is taken from the runtime when a reader wants it, and kept
+//! only while one that wants it may still come.
 //!
 //! A stream has the segments of all reducers that the task reads, one reducer after the other. Who reads them
 //! in this order passes over the stream once. Who reads a reducer again begins a further pass.

@@ -1,5 +1,5 @@
-//! Sorting within the memory that is granted: records in a list, and when it may not grow any more, sorted runs
-//! that are merged at the end. Equal keys keep their order, whatever was spilled.
+//! Sorting within the memory that is granted: records in a list, and when it may not grow any more, sorted
+//! runs that are merged at the end. Equal keys keep their order, whatever was spilled.
 
 use crate::memory::Ledger;
 use crate::operator::{ENOUGH, Flow, MORE};

@@ -1,5 +1,5 @@
-//! Runs: records that a task has spilled, in some order, and the merge of runs that are ordered alike. What is
-//! spilled is what the records encode to; the disk is the host's.
+//! Runs: records that a task has spilled, in some order, and the merge of runs that are ordered alike. What
+//! is spilled is what the records encode to; the disk is the host's.
 
 use crate::arena::Owner;
 use crate::files::SpillFile;

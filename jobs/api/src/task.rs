@@ -133,8 +133,8 @@ impl<'s> Task<'s> {
         passes.begin(self.io, shuffle, reducer)
     }
 
-    /// The next segment of a reading; they come in the order of the map partitions. The type of its records is
-    /// checked. Nobody else keeps it.
+    /// The next segment of a reading; they come in the order of the map partitions. The type of its records
+    /// is checked. Nobody else keeps it.
     ///
     /// # Errors
     /// What the runtime fails with, `BLOCK_CORRUPT` if its records are of another type.

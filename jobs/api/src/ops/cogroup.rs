@@ -171,8 +171,8 @@ where
     V: Record<'s> + Clone,
     W: Record<'s> + Clone,
 {
-    /// The left side did not fit: both sides come in the order of the digests of their keys. The values of one
-    /// key of the left side are in memory at once, those of the right side pass by.
+    /// The left side did not fit: both sides come in the order of the digests of their keys. The values of
+    /// one key of the left side are in memory at once, those of the right side pass by.
     fn run_spilled<S>(
         &self,
         task: &Task<'s>,
