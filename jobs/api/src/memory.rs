@@ -60,8 +60,8 @@ pub fn key_too_large(task: &Task<'_>, operator: &str, needed: u64, granted: u64)
     let id = task.io().description().task;
     let (stage, partition) = (id.stage, id.partition);
     let message = format!(
-        "{operator} in partition {partition} of {stage}: the values of one key need more than {needed} bytes of \
-         memory, of which {granted} are granted"
+        "{operator} in partition {partition} of {stage}: the values of one key need more than {needed} \
+         bytes of memory, of which {granted} are granted"
     );
     Error::new(ErrorCode::OutOfMemory, message).with_help(
         "combine the values (reduce_by_key, aggregate_by_key), add something to the key that spreads it, or \

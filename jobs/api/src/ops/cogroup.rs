@@ -146,20 +146,26 @@ where
         }
         self.sides.right.run(task, &split.1, &mut |(key, right): (K, W)| {
             let Some(values) = table.get(&key) else { return MORE };
-            pairs(&key, values, &right, sink)
+            pairs(key, values, right, sink)
         })
     }
 }
 
-/// Each value of the left side with one of the right.
+/// Each value of the left side with one of the right. The last pair takes what it is made of.
+#[inline(always)]
 fn pairs<K: Clone, V: Clone, W: Clone>(
-    key: &K,
+    key: K,
     (first, others): &(V, Vec<V>),
-    right: &W,
+    right: W,
     sink: &mut impl FnMut((K, (V, W))) -> Flow,
 ) -> Flow {
-    let mut lefts = std::iter::once(first).chain(others);
-    lefts.try_for_each(|left| sink((key.clone(), (left.clone(), right.clone()))))
+    let Some((last, others)) = others.split_last() else { return sink((key, (first.clone(), right))) };
+    for left in std::iter::once(first).chain(others) {
+        if sink((key.clone(), (left.clone(), right.clone()))).is_break() {
+            return ENOUGH;
+        }
+    }
+    sink((key, (last.clone(), right)))
 }
 
 /// The left side of a join in runs.
@@ -193,10 +199,12 @@ where
             let Some(digest) = lefts.first().map(|(digest, _, _)| *digest) else { return MORE };
             while let Some((found, key, values)) = next.take_if(|(found, _, _)| *found <= digest) {
                 let partner = lefts.iter().find(|(_, left, _)| found == digest && *left == key);
-                if let Some((_, key, lefts)) = partner
-                    && values.iter().any(|right| pairs(key, lefts, right, sink).is_break())
-                {
-                    return ENOUGH;
+                if let Some((_, _, lefts)) = partner {
+                    for right in values {
+                        if pairs(key.clone(), lefts, right, sink).is_break() {
+                            return ENOUGH;
+                        }
+                    }
                 }
                 match right.next() {
                     Ok(following) => next = following,

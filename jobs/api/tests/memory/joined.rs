@@ -36,9 +36,14 @@ proptest! {
     #![proptest_config(cases(6))]
 
     #[test]
-    fn groups_of_two_sides(seed: u64, keys in 500_u64..6_000, lefts in 1_usize..9_000, rights in 4_000_usize..9_000) {
+    fn groups_of_two_sides(
+        seed: u64, keys in 500_u64..6_000, lefts in 1_usize..9_000, rights in 4_000_usize..9_000,
+    ) {
         let (left, right) = (pairs(seed, lefts, keys), pairs(seed ^ 1, rights, keys));
-        let found = spilling(|cx| cx.parallelize(left.clone(), 2).cogroup(&cx.parallelize(right.clone(), 3)).collect());
+        let found = spilling(|cx| {
+            let (left, right) = (cx.parallelize(left.clone(), 2), cx.parallelize(right.clone(), 3));
+            left.cogroup(&right).collect()
+        });
         let expected = groups(&left, &right);
         prop_assert!(found.len() == expected.len());
         prop_assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), expected);
@@ -47,7 +52,10 @@ proptest! {
     #[test]
     fn joins(seed: u64, keys in 2_000_u64..9_000, lefts in 4_000_usize..9_000, rights in 1_usize..9_000) {
         let (left, right) = (pairs(seed, lefts, keys), pairs(seed ^ 1, rights, keys));
-        let found = spilling(|cx| cx.parallelize(left.clone(), 2).join(&cx.parallelize(right.clone(), 3)).collect());
+        let found = spilling(|cx| {
+            let (left, right) = (cx.parallelize(left.clone(), 2), cx.parallelize(right.clone(), 3));
+            left.join(&right).collect()
+        });
         prop_assert_eq!(by_key(found), joined(&left, &right));
     }
 

@@ -21,8 +21,12 @@ proptest! {
     fn each_way_to_write(seed: u64, reducers in 1_u32..200, keys in 1_u64..9_000) {
         let pairs: Vec<(u64, String)> =
             numbers(seed, 9_000).into_iter().map(|n| (n % keys, "x".repeat(n as usize % 40))).collect();
-        same_as_with_much_memory!(|cx| cx.parallelize(pairs.clone(), 3).partition_by(reducers).glom().collect());
-        same_as_with_much_memory!(|cx| cx.parallelize(pairs.clone(), 3).repartition(reducers).glom().collect());
+        same_as_with_much_memory!(|cx| {
+            cx.parallelize(pairs.clone(), 3).partition_by(reducers).glom().collect()
+        });
+        same_as_with_much_memory!(|cx| {
+            cx.parallelize(pairs.clone(), 3).repartition(reducers).glom().collect()
+        });
         same_as_with_much_memory!(|cx| {
             let by_function = |key: &u64| (*key >> 2) as u32;
             cx.parallelize(pairs.clone(), 3).partition_by_function(reducers, by_function).glom().collect()
