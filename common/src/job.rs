@@ -11,6 +11,7 @@ use crate::graph::StageSpec;
 use crate::id::{DatasetId, JobId, StageId};
 use crate::task::{AccumulatorUpdate, ResultValue};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// What an action asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,6 +106,16 @@ pub trait JobRunner: Send + Sync {
     /// When the runtime is gone for good. A job that failed is not an error here but [`JobEvent::Failed`],
     /// after which nothing comes.
     fn next_event(&self, job: JobId) -> Result<JobEvent>;
+
+    /// The next event of a job, waited for at most so long; `None` if none has come by then. A runtime that
+    /// cannot stop waiting waits without a limit.
+    ///
+    /// # Errors
+    /// As [`JobRunner::next_event`].
+    fn next_event_within(&self, job: JobId, at_most: Duration) -> Result<Option<JobEvent>> {
+        let _ = at_most;
+        self.next_event(job).map(Some)
+    }
 
     /// The payload of a result that was too large to travel with its event.
     fn fetch(&self, value: &ResultValue) -> Result<Payload>;

@@ -18,6 +18,7 @@ mod queries;
 mod sandbox;
 mod scripts;
 mod security;
+mod sharing;
 mod sql;
 mod text;
 #[path = "../../sql/tests/tpch/mod.rs"]

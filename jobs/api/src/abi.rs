@@ -175,7 +175,8 @@ pub struct HostTable {
     pub read_file: unsafe extern "C" fn(Ctx, u64, u64, u64, *mut Lease) -> i32,
     /// Closes an open file. What was leased of it stays.
     pub close_file: unsafe extern "C" fn(Ctx, u64),
-    /// Begins the file of this task in an output directory: directory, file name.
+    /// Begins the file of this task in an output directory: directory, file name. One that ends in `.gz` is
+    /// packed so.
     pub output_open: unsafe extern "C" fn(Ctx, Bytes, Bytes, *mut u64) -> i32,
     /// Appends to it.
     pub output_write: unsafe extern "C" fn(Ctx, u64, Bytes) -> i32,
@@ -256,6 +257,8 @@ pub struct HostTable {
     /// [`HostTable::map_append`] in parts (type tag, records and bytes of the whole segment, part): the
     /// segment ends with the part that makes it as long as was said.
     pub map_append_part: unsafe extern "C" fn(Ctx, u64, u64, u64, Bytes) -> i32,
+    /// [`HostTable::next_event`], waited for at most so many microseconds; [`STATUS_END`] if none has come.
+    pub next_event_within: unsafe extern "C" fn(Ctx, u32, u64, *mut Lease) -> i32,
 }
 
 /// What a plugin exports beside its entry points.

@@ -5,7 +5,7 @@ use crate::func::Func;
 use crate::operator::Operator;
 use crate::ops::narrow::Captures;
 use crate::output::action::{AggregateAll, Collect, Count, Foreach, ForeachPartition, ReduceAll};
-use crate::output::save::{SaveObjects, SaveText, part_name};
+use crate::output::save::{Codec, SaveObjects, SaveText, part_name};
 use crate::rdd::Rdd;
 use crate::record::{Reader, Record};
 use firesteel_common::Result;
@@ -108,7 +108,18 @@ impl<'s, Op: Operator<'s>> Rdd<'s, Op> {
     where
         Op::Item: Display,
     {
-        self.save("save_as_text_file", dir, SaveText { dir: dir.to_owned() })
+        self.save_as_text_file_with(dir, Codec::Plain)
+    }
+
+    /// [`Rdd::save_as_text_file`], with a choice of how the files are packed.
+    ///
+    /// # Errors
+    /// As [`Rdd::save_as_text_file`].
+    pub fn save_as_text_file_with(&self, dir: &str, codec: Codec) -> Result<()>
+    where
+        Op::Item: Display,
+    {
+        self.save("save_as_text_file", dir, codec, SaveText { dir: dir.to_owned(), codec })
     }
 
     /// Writes the files of all partitions into a new directory, and makes those of the winning attempts
@@ -117,13 +128,14 @@ impl<'s, Op: Operator<'s>> Rdd<'s, Op> {
         &self,
         name: &str,
         dir: &str,
+        codec: Codec,
         output: Out,
     ) -> Result<()> {
         let host = self.driver.host();
         host.prepare_output(dir)?;
         let mut winners = Vec::new();
         self.driver.run(name, &self.op, output, |partition, value| {
-            winners.push((part_name(partition), u32::decode(&mut Reader::new(value))?));
+            winners.push((part_name(partition) + codec.suffix(), u32::decode(&mut Reader::new(value))?));
             Ok(())
         })?;
         winners.sort();
@@ -162,7 +174,7 @@ impl<'s, T: Record<'s>, Op: Operator<'s, Item = T>> Rdd<'s, Op> {
     /// # Errors
     /// `OUTPUT_EXISTS`, `OUTPUT_NOT_WRITABLE`, or what the job failed with.
     pub fn save_as_object_file(&self, dir: &str) -> Result<()> {
-        self.save("save_as_object_file", dir, SaveObjects { dir: dir.to_owned() })
+        self.save("save_as_object_file", dir, Codec::Plain, SaveObjects { dir: dir.to_owned() })
     }
 
     /// The first `count` records. Looks at one partition first, then at more and more.

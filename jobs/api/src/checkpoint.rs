@@ -6,7 +6,7 @@ use crate::ops::binary::ObjectFiles;
 use crate::ops::checkpoint::{Checkpointed, LocallyCheckpointed};
 use crate::ops::erased::{Cached, Erased};
 use crate::output::action::Count;
-use crate::output::save::{SaveObjects, part_name};
+use crate::output::save::{Codec, SaveObjects, part_name};
 use crate::plan::Dataset;
 use crate::rdd::Rdd;
 use crate::record::Record;
@@ -95,7 +95,7 @@ impl<'s, T: Record<'s>, Op: Operator<'s, Item = T>> Rdd<'s, Op> {
     pub fn checkpoint(&self) -> Result<Rdd<'s, Checkpointed<T>>> {
         let dir = self.driver.checkpoints().next()?;
         let partitions = self.partitions()? as u32;
-        self.save("checkpoint", &dir, SaveObjects { dir: dir.clone() })?;
+        self.save("checkpoint", &dir, Codec::Plain, SaveObjects { dir: dir.clone() })?;
         let paths = (0..partitions).map(|partition| format!("{dir}/{}", part_name(partition))).collect();
         let files = ObjectFiles { splits: Arc::new(paths), record: PhantomData };
         Ok(self.then(Checkpointed { files, dir, partitioner: self.op.partitioner() }))

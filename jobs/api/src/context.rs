@@ -148,16 +148,6 @@ impl<'s> Context<'s> {
         self.driver.host().query(text)
     }
 
-    /// Puts the jobs from now on into a group, so that they can be cancelled together; an empty name ends it.
-    pub fn set_job_group(&self, group: &str) {
-        self.driver.set_group(group);
-    }
-
-    /// Cancels all jobs of a group.
-    pub fn cancel_job_group(&self, group: &str) {
-        self.driver.cancel_group(group, "cancelled by the application");
-    }
-
     /// A line for the application's log.
     pub fn log(&self, text: &str) {
         self.driver.host().log(2, text);

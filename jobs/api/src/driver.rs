@@ -3,6 +3,7 @@
 use crate::accumulator::Registry;
 use crate::broadcast::Out;
 use crate::checkpoint::Checkpoints;
+use crate::control::Control;
 use crate::files::Host;
 use crate::operator::Operator;
 use crate::output::Output;
@@ -15,6 +16,7 @@ use firesteel_common::task::{AccumulatorUpdate, ResultValue};
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What all datasets of an application share.
 pub struct Driver {
@@ -25,7 +27,7 @@ pub struct Driver {
     next_stage: AtomicU32,
     next_dataset: AtomicU32,
     next_broadcast: AtomicU32,
-    group: Mutex<String>,
+    control: Control,
     accumulators: Registry,
     checkpoints: Checkpoints,
     /// Held while stages are chosen and submitted, so that no two jobs submit one stage.
@@ -39,6 +41,13 @@ pub(crate) struct ResultStage {
     total: u32,
     /// The broadcast values that it uses.
     uses: Vec<Arc<Out>>,
+}
+
+impl ResultStage {
+    /// How many partitions it has.
+    pub(crate) fn partitions(&self) -> u32 {
+        self.total
+    }
 }
 
 impl Drop for ResultStage {
@@ -58,7 +67,7 @@ impl Driver {
             next_stage: AtomicU32::new(0),
             next_dataset: AtomicU32::new(0),
             next_broadcast: AtomicU32::new(0),
-            group: Mutex::new(String::new()),
+            control: Control::default(),
             accumulators: Registry::default(),
             checkpoints: Checkpoints::default(),
             submitting: Mutex::new(()),
@@ -105,9 +114,9 @@ impl Driver {
         self.next_broadcast.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The group of jobs from now on.
-    pub fn set_group(&self, group: &str) {
-        *self.group.lock().unwrap_or_else(PoisonError::into_inner) = group.to_owned();
+    /// What is said of jobs, and which of them run.
+    pub(crate) fn control(&self) -> &Control {
+        &self.control
     }
 
     /// Stops all jobs of a group.
@@ -215,7 +224,6 @@ impl Driver {
         partitions: Option<Vec<u32>>,
     ) -> Result<JobId> {
         let job = JobId(self.next_job.fetch_add(1, Ordering::Relaxed));
-        let group = self.group.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let submitting = self.submitting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stages = Vec::new();
         let mut parents = Parents::default();
@@ -234,14 +242,9 @@ impl Driver {
             uses.iter().map(|out| shuffle_stage(&out.shuffle, &mut Vec::new())).collect::<Result<_>>()?;
         stages.splice(0..0, brought);
         let targets = vec![Target { stage: stage.id, partitions }];
-        self.runner.submit(JobSpec {
-            id: job,
-            name: name.to_owned(),
-            stages,
-            targets,
-            open: false,
-            group,
-        })?;
+        let (name, group) = self.control.begin(job, name);
+        let spec = JobSpec { id: job, name, stages, targets, open: false, group };
+        self.runner.submit(spec).inspect_err(|_| self.control.end(job))?;
         unknown.iter().for_each(|shuffle| shuffle.mark_submitted());
         uses.iter().for_each(|out| out.shuffle.mark_submitted());
         drop(submitting);
@@ -250,6 +253,12 @@ impl Driver {
 
     /// Stops a job.
     pub(crate) fn cancel(&self, job: JobId, reason: &str) {
+        self.runner.cancel(job, reason);
+    }
+
+    /// Stops a job for which nobody waits any more.
+    pub(crate) fn abandon(&self, job: JobId, reason: &str) {
+        self.control.end(job);
         self.runner.cancel(job, reason);
     }
 
@@ -263,21 +272,60 @@ impl Driver {
         stage: &ResultStage,
         mut on_value: impl FnMut(u32, &[u8]) -> Result<()>,
     ) -> Result<()> {
+        while !self.take_event(job, stage, self.runner.next_event(job)?, &mut on_value)? {}
+        Ok(())
+    }
+
+    /// [`Driver::gather`] until the job ends or the time is over; says whether it has ended.
+    ///
+    /// # Errors
+    /// What the job or `on_value` failed with.
+    pub(crate) fn gather_within(
+        &self,
+        job: JobId,
+        stage: &ResultStage,
+        at_most: Duration,
+        mut on_value: impl FnMut(u32, &[u8]) -> Result<()>,
+    ) -> Result<bool> {
+        let started = Instant::now();
         loop {
-            match self.runner.next_event(job)? {
-                JobEvent::Accumulated(updates) => self.accumulate(&updates)?,
-                JobEvent::TaskResult { stage: of, partition, value, accumulators } if of == stage.id => {
-                    self.accumulate(&accumulators)?;
-                    if let Err(error) = self.hand_over(partition, &value, &mut on_value) {
-                        self.runner.cancel(job, "its driver could not use a result");
-                        return Err(error);
-                    }
-                }
-                JobEvent::Finished => return Ok(()),
-                JobEvent::Failed(error) => return Err(error),
-                JobEvent::TaskResult { .. } | JobEvent::StageFinished { .. } | JobEvent::Progress(_) => {}
+            let left = at_most.saturating_sub(started.elapsed());
+            let Some(event) = self.runner.next_event_within(job, left)? else { return Ok(false) };
+            if self.take_event(job, stage, event, &mut on_value)? {
+                return Ok(true);
             }
         }
+    }
+
+    /// Whether it was the last event of the job.
+    fn take_event(
+        &self,
+        job: JobId,
+        stage: &ResultStage,
+        event: JobEvent,
+        on_value: &mut impl FnMut(u32, &[u8]) -> Result<()>,
+    ) -> Result<bool> {
+        match event {
+            JobEvent::Accumulated(updates) => self.accumulate(&updates)?,
+            JobEvent::TaskResult { stage: of, partition, value, accumulators } if of == stage.id => {
+                self.accumulate(&accumulators)?;
+                if let Err(error) = self.hand_over(partition, &value, on_value) {
+                    self.abandon(job, "its driver could not use a result");
+                    return Err(error);
+                }
+            }
+            JobEvent::Progress(progress) => self.control.progress(job, progress),
+            JobEvent::Finished => {
+                self.control.end(job);
+                return Ok(true);
+            }
+            JobEvent::Failed(error) => {
+                self.control.end(job);
+                return Err(error);
+            }
+            JobEvent::TaskResult { .. } | JobEvent::StageFinished { .. } => {}
+        }
+        Ok(false)
     }
 
     fn accumulate(&self, updates: &[AccumulatorUpdate]) -> Result<()> {

@@ -31,7 +31,7 @@ pub trait Host: Send + Sync {
     /// `INPUT_NOT_READABLE`.
     fn open_file(&self, path: &str) -> Result<Box<dyn OpenFile>>;
 
-    /// Begins the file of this task in an output directory.
+    /// Begins the file of this task in an output directory. If its name ends in `.gz` it is packed so.
     ///
     /// # Errors
     /// `OUTPUT_NOT_WRITABLE`, `DISK_FULL`.

@@ -11,25 +11,30 @@ use crate::rdd::Rdd;
 use crate::record::{Reader, Record};
 use firesteel_common::Result;
 use firesteel_common::id::JobId;
+use firesteel_common::job::JobProgress;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A job that runs. Dropping it stops the job.
 pub struct FutureAction<A> {
     running: Running,
+    /// What has come so far.
+    values: Vec<(u32, Vec<u8>)>,
     finish: fn(Vec<Vec<u8>>) -> Result<A>,
 }
 
-struct Running {
-    driver: Arc<Driver>,
-    stage: ResultStage,
-    job: JobId,
-    ended: bool,
+/// A job that runs, and is stopped with its last handle.
+pub(crate) struct Running {
+    pub driver: Arc<Driver>,
+    pub stage: ResultStage,
+    pub job: JobId,
+    pub ended: bool,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.ended {
-            self.driver.cancel(self.job, "its driver dropped it");
+            self.driver.abandon(self.job, "its driver dropped it");
         }
     }
 }
@@ -40,16 +45,47 @@ impl<A> FutureAction<A> {
     /// # Errors
     /// What the job failed with; `KILLED` if it was cancelled.
     pub fn get(mut self) -> Result<A> {
-        let mut values = Vec::new();
-        let running = &mut self.running;
-        let gathered = running.driver.gather(running.job, &running.stage, |partition, value| {
-            values.push((partition, value.to_vec()));
-            Ok(())
-        });
-        running.ended = true;
-        gathered?;
+        self.take(None)?;
+        let mut values = self.values;
         values.sort_by_key(|(partition, _)| *partition);
         (self.finish)(values.into_iter().map(|(_, value)| value).collect())
+    }
+
+    /// Takes what comes until the job ends, or what has come so far.
+    fn take(&mut self, at_most: Option<Duration>) -> Result<()> {
+        let running = &mut self.running;
+        if running.ended {
+            return Ok(());
+        }
+        let (driver, values) = (&running.driver, &mut self.values);
+        let keep = |partition, value: &[u8]| {
+            values.push((partition, value.to_vec()));
+            Ok(())
+        };
+        let ended = match at_most {
+            Some(at_most) => driver.gather_within(running.job, &running.stage, at_most, keep),
+            None => driver.gather(running.job, &running.stage, keep).map(|()| true),
+        };
+        running.ended = !matches!(ended, Ok(false));
+        ended.map(drop)
+    }
+
+    /// Whether the job has ended. It does not wait.
+    ///
+    /// # Errors
+    /// What the job failed with.
+    pub fn is_completed(&mut self) -> Result<bool> {
+        self.take(Some(Duration::ZERO))?;
+        Ok(self.running.ended)
+    }
+
+    /// How far the job is, as far as its driver was told; `None` once it has ended. It does not wait.
+    ///
+    /// # Errors
+    /// What the job failed with.
+    pub fn progress(&mut self) -> Result<Option<JobProgress>> {
+        self.take(Some(Duration::ZERO))?;
+        Ok(self.running.driver.control().progress_of(self.running.job))
     }
 
     /// Asks the runtime to stop the job. [`FutureAction::get`] then fails, unless the job had ended before.
@@ -65,10 +101,14 @@ impl<'s, Op: Operator<'s>> Rdd<'s, Op> {
         output: Out,
         finish: fn(Vec<Vec<u8>>) -> Result<A>,
     ) -> Result<FutureAction<A>> {
+        Ok(FutureAction { running: self.start(name, output)?, values: Vec::new(), finish })
+    }
+
+    /// Starts a job over all partitions.
+    pub(crate) fn start<Out: Output<'s, Op::Item>>(&self, name: &str, output: Out) -> Result<Running> {
         let (stage, spec) = self.driver.plan(name, &self.op, output)?;
         let job = self.driver.start(name, &self.op, &stage, Some(spec), None)?;
-        let running = Running { driver: self.driver.clone(), stage, job, ended: false };
-        Ok(FutureAction { running, finish })
+        Ok(Running { driver: self.driver.clone(), stage, job, ended: false })
     }
 
     /// [`Rdd::count`], started now and waited for later. The dataset must live until then: what it alone

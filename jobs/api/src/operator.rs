@@ -7,6 +7,7 @@ use crate::checkpoint::Checkpoint;
 use crate::plan::{Needs, Parents, Partitioner};
 use crate::task::Task;
 use firesteel_common::Result;
+use firesteel_common::block::StorageLevel;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ops::ControlFlow;
@@ -54,6 +55,18 @@ pub trait Operator<'s>: Sealed + Serialize + DeserializeOwned + Clone + Send + S
 
     /// Driver: how its records lie over the partitions, if that is known.
     fn partitioner(&self) -> Option<Partitioner> {
+        None
+    }
+
+    /// Driver: what it does, for people.
+    #[doc(hidden)]
+    fn label(&self) -> String {
+        crate::described::operators::<Self>()
+    }
+
+    /// Driver: where its partitions are kept, if it does nothing but keep them.
+    #[doc(hidden)]
+    fn storage_level(&self) -> Option<StorageLevel> {
         None
     }
 

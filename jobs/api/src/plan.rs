@@ -159,6 +159,18 @@ impl<'s> Shuffle<'s> {
         Arc::new(Self { id, reducers, driver, plan: Box::new(plan), submitted, uses })
     }
 
+    /// What it does, for people.
+    pub fn label(&self) -> String {
+        self.plan.label()
+    }
+
+    /// The shuffles that it reads directly.
+    pub fn read(&self) -> Parents<'s> {
+        let mut parents = Parents::default();
+        self.plan.parents(&mut parents);
+        parents
+    }
+
     /// Whether the runtime knows the stage.
     pub fn is_submitted(&self) -> bool {
         self.submitted.load(Ordering::Acquire)
@@ -220,6 +232,7 @@ impl Drop for Dataset {
 
 /// A stage whose types are forgotten.
 trait StagePlan<'s>: Send + Sync {
+    fn label(&self) -> String;
     fn stage(&self, id: StageId, kind: StageKind, driver: &Driver) -> Result<Built>;
     fn parents(&self, parents: &mut Parents<'s>);
 }
@@ -228,6 +241,10 @@ trait StagePlan<'s>: Send + Sync {
 struct Gone;
 
 impl<'s> StagePlan<'s> for Gone {
+    fn label(&self) -> String {
+        String::new()
+    }
+
     fn stage(&self, id: StageId, _kind: StageKind, _driver: &Driver) -> Result<Built> {
         Err(Error::new(ErrorCode::Internal, format!("{id} was planned after its last reader was gone")))
     }
@@ -242,6 +259,10 @@ struct Planned<Op, Out> {
 }
 
 impl<'s, Op: Operator<'s>, Out: Output<'s, Op::Item>> StagePlan<'s> for Planned<Op, Out> {
+    fn label(&self) -> String {
+        format!("{} <- {}", self.name, self.op.label())
+    }
+
     fn stage(&self, id: StageId, kind: StageKind, driver: &Driver) -> Result<Built> {
         let program = Program { op: self.op.clone(), output: self.output.clone() };
         build_stage(driver, id, self.name, kind, &program)
@@ -266,6 +287,11 @@ impl<'s> Parents<'s> {
         }
     }
 
+    /// The shuffles.
+    pub fn into_shuffles(self) -> Vec<Arc<Shuffle<'s>>> {
+        self.shuffles
+    }
+
     /// All shuffles, through all generations, that the runtime does not know yet: parents first. Without
     /// recursion, since lineages of loops are long.
     pub fn unknown(self) -> Vec<Arc<Shuffle<'s>>> {
@@ -275,9 +301,7 @@ impl<'s> Parents<'s> {
             if shuffle.is_submitted() || order.contains_key(&shuffle.id) {
                 continue;
             }
-            let mut parents = Parents::default();
-            shuffle.plan.parents(&mut parents);
-            open.append(&mut parents.shuffles);
+            open.append(&mut shuffle.read().shuffles);
             order.insert(shuffle.id, shuffle);
         }
         // A shuffle is numbered when it is planned, and planned after those that it reads.

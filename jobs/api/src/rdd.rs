@@ -30,12 +30,14 @@ use std::sync::Arc;
 pub struct Rdd<'s, Op> {
     pub(crate) driver: Arc<Driver>,
     pub(crate) op: Op,
+    pub(crate) name: Option<Arc<str>>,
     brand: PhantomData<fn(&'s ()) -> &'s ()>,
 }
 
 impl<Op: Clone> Clone for Rdd<'_, Op> {
     fn clone(&self) -> Self {
-        Self { driver: self.driver.clone(), op: self.op.clone(), brand: PhantomData }
+        let (driver, name) = (self.driver.clone(), self.name.clone());
+        Self { driver, op: self.op.clone(), name, brand: PhantomData }
     }
 }
 
@@ -44,7 +46,7 @@ pub type ErasedRdd<'s, T> = Rdd<'s, Erased<'s, T>>;
 
 impl<'s, Op: Operator<'s>> Rdd<'s, Op> {
     pub(crate) fn new(driver: &Arc<Driver>, op: Op) -> Self {
-        Self { driver: driver.clone(), op, brand: PhantomData }
+        Self { driver: driver.clone(), op, name: None, brand: PhantomData }
     }
 
     pub(crate) fn then<Next: Operator<'s>>(&self, op: Next) -> Rdd<'s, Next> {

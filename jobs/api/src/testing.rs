@@ -2,14 +2,18 @@
 //! plain files and directories. It repeats nothing, unless it is made to run each task twice at once.
 
 mod files;
+mod jobs;
 mod memory;
+mod planned;
 mod submitted;
 
 pub use self::memory::MemoryUse;
 pub use self::submitted::Submitted;
 
 use self::files::LocalHost;
+use self::jobs::Jobs;
 use self::memory::Memory;
+use self::planned::Planned;
 use crate::context::Context;
 use crate::driver::Driver;
 use crate::task::run_task;
@@ -24,6 +28,7 @@ use firesteel_common::task::{
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Runs `job` with a context over a runtime in this process that says it has two slots.
 ///
@@ -63,7 +68,7 @@ pub struct LocalRunner {
 #[derive(Default)]
 struct State {
     graph: JobGraph,
-    events: BTreeMap<JobId, VecDeque<JobEvent>>,
+    jobs: Jobs,
     /// Segments of each finished shuffle stage: by map partition, then by reducer.
     outputs: BTreeMap<StageId, Vec<Vec<Option<Segment>>>>,
     blocks: BTreeMap<BlockId, Segment>,
@@ -136,7 +141,7 @@ impl LocalRunner {
 
     fn submit_planned(&self, job: &JobSpec) {
         let events = self.run_job(job).unwrap_or_else(|error| vec![JobEvent::Failed(error)]);
-        self.state().events.insert(job.id, events.into());
+        self.state().jobs.insert(job, events);
     }
 
     fn run_job(&self, spec: &JobSpec) -> Result<Vec<JobEvent>> {
@@ -294,8 +299,11 @@ impl JobRunner for LocalRunner {
     }
 
     fn next_event(&self, job: JobId) -> Result<JobEvent> {
-        let next = self.state().events.get_mut(&job).and_then(VecDeque::pop_front);
-        next.ok_or_else(|| Error::new(ErrorCode::Internal, format!("{job} has no further event")))
+        self.state().jobs.next_event(job)
+    }
+
+    fn next_event_within(&self, job: JobId, _at_most: Duration) -> Result<Option<JobEvent>> {
+        if self.state().jobs.is_in_time() { self.next_event(job).map(Some) } else { Ok(None) }
     }
 
     fn fetch(&self, value: &ResultValue) -> Result<Payload> {
@@ -319,57 +327,19 @@ impl JobRunner for LocalRunner {
         );
     }
 
-    fn cancel(&self, _job: JobId, _reason: &str) {}
+    fn cancel(&self, job: JobId, reason: &str) {
+        self.state().jobs.stop(|id, _| *id == job, reason);
+    }
 
-    fn cancel_group(&self, _group: &str, _reason: &str) {}
+    fn cancel_group(&self, group: &str, reason: &str) {
+        self.state().jobs.stop(|_, of| of == group, reason);
+    }
 
     fn slots(&self) -> u32 {
         self.slots
     }
 
     fn release_result(&self, _block: BlockId) {}
-}
-
-/// A runtime as the driver of [`run_on`] has it: what comes through here was planned by this crate.
-struct Planned(Arc<LocalRunner>);
-
-impl JobRunner for Planned {
-    fn submit(&self, job: JobSpec) -> Result<()> {
-        self.0.submit_planned(&job);
-        Ok(())
-    }
-
-    fn extend(&self, job: JobId, stages: Vec<StageSpec>, targets: Vec<Target>, open: bool) -> Result<()> {
-        self.0.extend(job, stages, targets, open)
-    }
-
-    fn next_event(&self, job: JobId) -> Result<JobEvent> {
-        self.0.next_event(job)
-    }
-
-    fn fetch(&self, value: &ResultValue) -> Result<Payload> {
-        self.0.fetch(value)
-    }
-
-    fn release(&self, stages: Vec<StageId>, datasets: Vec<DatasetId>) {
-        self.0.release(stages, datasets);
-    }
-
-    fn cancel(&self, job: JobId, reason: &str) {
-        self.0.cancel(job, reason);
-    }
-
-    fn cancel_group(&self, group: &str, reason: &str) {
-        self.0.cancel_group(group, reason);
-    }
-
-    fn slots(&self) -> u32 {
-        self.0.slots()
-    }
-
-    fn release_result(&self, block: BlockId) {
-        self.0.release_result(block);
-    }
 }
 
 /// One task of the local runtime.

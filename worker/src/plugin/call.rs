@@ -14,6 +14,7 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Bytes that stay in place while they are leased.
 pub(super) type Owner = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -361,6 +362,12 @@ impl Call {
     pub(super) fn next_event(&self, job: u32) -> Result<Owner> {
         let event: JobEvent = self.driver()?.2.next_event(JobId(job))?;
         Self::encoded(&event)
+    }
+
+    /// See `HostTable::next_event_within`.
+    pub(super) fn next_event_within(&self, job: u32, at_most: Duration) -> Result<Option<Owner>> {
+        let event = self.driver()?.2.next_event_within(JobId(job), at_most)?;
+        event.map(|event| Self::encoded(&event)).transpose()
     }
 
     /// See `HostTable::fetch`.

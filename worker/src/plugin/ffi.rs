@@ -16,6 +16,7 @@ use firesteel_common::protocol::codec;
 use firesteel_common::{Error, ErrorCode, Result};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 thread_local! {
     /// The last error of this thread, encoded.
@@ -194,6 +195,12 @@ functions! {
     fn submit(call, job: Bytes) { call.submit(slice(job)).map(|()| true) }
     fn extend(call, extension: Bytes) { call.extend(slice(extension)).map(|()| true) }
     fn next_event(call, job: u32, out: *mut Lease) { lend(call, call.next_event(job)?, out) }
+    fn next_event_within(call, job: u32, at_most_us: u64, out: *mut Lease) {
+        match call.next_event_within(job, Duration::from_micros(at_most_us))? {
+            Some(event) => lend(call, event, out),
+            None => Ok(false),
+        }
+    }
     fn fetch(call, value: Bytes, out: *mut Lease) { lend(call, call.fetch(slice(value))?, out) }
     fn output_prepare(call, dir: Bytes) { call.output_prepare(text(dir)?).map(|()| true) }
     fn output_commit(call, dir: Bytes, winners: Bytes) {
@@ -346,4 +353,5 @@ pub(super) static TABLE: HostTable = HostTable {
     query,
     store_at,
     map_append_part,
+    next_event_within,
 };

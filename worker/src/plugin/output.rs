@@ -9,6 +9,8 @@
 use firesteel_common::id::{AppAttemptId, TaskId};
 use firesteel_common::protocol::codec;
 use firesteel_common::{Error, ErrorCode, Result};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -243,20 +245,28 @@ struct Begun {
 /// The file of a task attempt.
 pub struct TaskOutput {
     path: PathBuf,
-    file: File,
+    sink: Sink,
     finished: bool,
 }
 
+enum Sink {
+    Plain(File),
+    Gzip(GzEncoder<File>),
+}
+
 impl TaskOutput {
-    /// Begins it.
+    /// Begins it. One whose name ends in `.gz` is packed.
     ///
     /// # Errors
     /// `OUTPUT_NOT_WRITABLE` if the driver has not made the directory ready, or it cannot be written.
     pub fn create(dir: &str, name: &str, task: TaskId) -> Result<Self> {
+        let packed = name.ends_with(".gz");
         let name = format!("{}.{}", checked(name)?, task.attempt);
         let path = temporary(Path::new(dir), task.app).join(name);
         let file = File::create(&path).map_err(|cause| not_writable(&path, &cause))?;
-        Ok(Self { path, file, finished: false })
+        let sink =
+            if packed { Sink::Gzip(GzEncoder::new(file, Compression::default())) } else { Sink::Plain(file) };
+        Ok(Self { path, sink, finished: false })
     }
 
     /// Appends to it.
@@ -264,7 +274,11 @@ impl TaskOutput {
     /// # Errors
     /// `OUTPUT_NOT_WRITABLE`, `DISK_FULL`.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|cause| not_writable(&self.path, &cause))
+        let written = match &mut self.sink {
+            Sink::Plain(file) => file.write_all(bytes),
+            Sink::Gzip(packer) => packer.write_all(bytes),
+        };
+        written.map_err(|cause| not_writable(&self.path, &cause))
     }
 
     /// Ends it.
@@ -272,7 +286,11 @@ impl TaskOutput {
     /// # Errors
     /// `OUTPUT_NOT_WRITABLE`, `DISK_FULL`.
     pub fn finish(mut self) -> Result<()> {
-        self.file.flush().map_err(|cause| not_writable(&self.path, &cause))?;
+        let ended = match &mut self.sink {
+            Sink::Plain(file) => file.flush(),
+            Sink::Gzip(packer) => packer.try_finish(),
+        };
+        ended.map_err(|cause| not_writable(&self.path, &cause))?;
         self.finished = true;
         Ok(())
     }

@@ -156,3 +156,30 @@ fn a_run_is_read_back_frame_by_frame_and_ends_with_its_call() {
     };
     assert_eq!(&*run_beside("empty_tasks", &[("count", "4")], spills).unwrap(), b"0");
 }
+
+#[test]
+fn a_packed_output_is_read_as_it_was_written() {
+    use super::files::InputFile;
+    use super::output::TaskOutput;
+    use firesteel_common::id::{StageId, TaskId};
+
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("out");
+    let dir = dir.to_str().unwrap();
+    let writer = Writer { app: APP, mark: String::new() };
+    let lines = |from: u32| (from..from + 5_000).map(|n| format!("{n}\n")).collect::<String>();
+    writer.prepare(dir).unwrap();
+    let task = |attempt| TaskId { app: APP, stage: StageId(0), partition: 0, attempt };
+    for attempt in [0, 1] {
+        let mut file = TaskOutput::create(dir, "part-00000.gz", task(attempt)).unwrap();
+        file.write(lines(0).as_bytes()).unwrap();
+        file.write(lines(5_000).as_bytes()).unwrap();
+        file.finish().unwrap();
+    }
+    writer.commit(dir, &[("part-00000.gz".to_owned(), 1)]).unwrap();
+    let path = format!("{dir}/part-00000.gz");
+    let packed = std::fs::read(&path).unwrap();
+    assert!(packed.starts_with(&[0x1f, 0x8b]) && packed.len() < 30_000, "{}", packed.len());
+    let file = InputFile::open(&path).unwrap();
+    assert_eq!(file.read(0, u64::MAX).unwrap().as_ref(), [lines(0), lines(5_000)].concat().as_bytes());
+}

@@ -376,6 +376,23 @@ impl JobRunner for RemoteJobRunner {
         }
     }
 
+    fn next_event_within(&self, job: JobId, at_most: Duration) -> Result<Option<JobEvent>> {
+        // A limit beyond what the clock can say is none.
+        let deadline = Instant::now().checked_add(at_most);
+        let mut state = self.shared.state.lock();
+        loop {
+            state.check()?;
+            if let Some(event) = state.session.next_event(job)? {
+                return Ok(Some(event));
+            }
+            match deadline {
+                None => self.shared.changed.wait(&mut state),
+                Some(deadline) if Instant::now() >= deadline => return Ok(None),
+                Some(deadline) => drop(self.shared.changed.wait_until(&mut state, deadline)),
+            }
+        }
+    }
+
     fn fetch(&self, value: &ResultValue) -> Result<Payload> {
         match value {
             ResultValue::Inline(payload) => Ok(payload.clone()),

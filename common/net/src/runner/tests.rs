@@ -76,9 +76,10 @@ fn a_job_runs_and_the_application_ends() {
     runner.submit(spec.clone()).unwrap();
     assert_eq!(messages.recv_timeout(PATIENCE).unwrap(), FromDriver::Submit(spec.clone()));
     assert_eq!(runner.submit(spec).unwrap_err().code, ErrorCode::GraphInvalid);
+    assert_eq!(runner.next_event_within(JobId(0), Duration::ZERO).unwrap(), None);
     for event in [result(0, 0), result(0, 1), JobEvent::Finished] {
         link.send(ToDriver::Job { job: JobId(0), event: event.clone() }).unwrap();
-        assert_eq!(runner.next_event(JobId(0)).unwrap(), event);
+        assert_eq!(runner.next_event_within(JobId(0), Duration::MAX).unwrap(), Some(event));
     }
     assert_eq!(runner.next_event(JobId(0)).unwrap_err().code, ErrorCode::GraphInvalid);
 

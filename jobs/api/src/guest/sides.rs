@@ -13,6 +13,7 @@ use firesteel_common::task::{
     MapOutputWriter, ResultValue, Segment, SegmentStream, TaskDescription, TaskIo, TaskMetrics,
 };
 use firesteel_common::{Error, ErrorCode, Payload, Result};
+use std::time::Duration;
 
 impl Host for Guest {
     fn list_files(&self, path: &str) -> Result<Vec<FileInfo>> {
@@ -260,6 +261,12 @@ impl JobRunner for GuestRunner {
 
     fn next_event(&self, job: JobId) -> Result<JobEvent> {
         codec::decode((*self.0.next_event(job.0)?).as_ref())
+    }
+
+    fn next_event_within(&self, job: JobId, at_most: Duration) -> Result<Option<JobEvent>> {
+        let at_most_us = u64::try_from(at_most.as_micros()).unwrap_or(u64::MAX);
+        let event = self.0.next_event_within(job.0, at_most_us)?;
+        event.map(|event| codec::decode((*event).as_ref())).transpose()
     }
 
     fn fetch(&self, value: &ResultValue) -> Result<Payload> {

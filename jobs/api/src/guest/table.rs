@@ -325,6 +325,12 @@ impl Guest {
         Ok(self.leased(call_into!(self, next_event, Lease::NONE, job)))
     }
 
+    /// See [`HostTable::next_event_within`].
+    pub fn next_event_within(&self, job: u32, at_most_us: u64) -> Result<Option<Owner>> {
+        let event = call_into!(self, next_event_within, Lease::NONE, job, at_most_us);
+        Ok(event.map(|lease| self.lease(lease)))
+    }
+
     /// See [`HostTable::fetch`].
     pub fn fetch(&self, value: &[u8]) -> Result<Owner> {
         Ok(self.leased(call_into!(self, fetch, Lease::NONE, Bytes::of(value))))

@@ -65,6 +65,8 @@ trait Plan<'s>: Send + Sync {
     fn parents(&self, parents: &mut Parents<'s>);
     fn partitioner(&self) -> Option<Partitioner>;
     fn checkpoint(&self) -> Option<Checkpoint>;
+    fn label(&self) -> String;
+    fn storage_level(&self) -> Option<StorageLevel>;
 }
 
 struct Known<Op>(Op);
@@ -87,6 +89,12 @@ impl<'s, Op: Operator<'s>> Plan<'s> for Known<Op> {
     }
     fn checkpoint(&self) -> Option<Checkpoint> {
         self.0.checkpoint()
+    }
+    fn label(&self) -> String {
+        self.0.label()
+    }
+    fn storage_level(&self) -> Option<StorageLevel> {
+        self.0.storage_level()
     }
 }
 
@@ -148,6 +156,14 @@ impl<'s, T: 's> Operator<'s> for Erased<'s, T> {
 
     fn checkpoint(&self) -> Option<Checkpoint> {
         self.plan().ok()?.checkpoint()
+    }
+
+    fn label(&self) -> String {
+        self.plan().map_or_else(|_| crate::described::operators::<Self>(), |plan| plan.label())
+    }
+
+    fn storage_level(&self) -> Option<StorageLevel> {
+        self.plan().ok()?.storage_level()
     }
 
     fn run<S: FnMut(T) -> Flow>(&self, task: &Task<'s>, split: &Payload, sink: &mut S) -> Result<Flow> {
@@ -247,6 +263,14 @@ impl<'s, T: Record<'s>> Operator<'s> for Cached<'s, T> {
 
     fn partitioner(&self) -> Option<Partitioner> {
         self.upstream.partitioner()
+    }
+
+    fn label(&self) -> String {
+        format!("Cached <- {}", self.upstream.label())
+    }
+
+    fn storage_level(&self) -> Option<StorageLevel> {
+        Some(self.level)
     }
 
     fn run<S: FnMut(T) -> Flow>(&self, task: &Task<'s>, split: &CachedSplit, sink: &mut S) -> Result<Flow> {

@@ -22,6 +22,28 @@ const BUFFER: usize = 256 * 1024;
 pub struct SaveText {
     /// The output directory.
     pub dir: String,
+    /// How the files are packed.
+    pub codec: Codec,
+}
+
+/// How files of text are packed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Codec {
+    /// Not at all.
+    #[default]
+    Plain,
+    /// As gzip does: files whose names end in `.gz`, which must be read whole.
+    Gzip,
+}
+
+impl Codec {
+    /// What the names of the files end in.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Gzip => ".gz",
+        }
+    }
 }
 
 /// The name of the file of a partition.
@@ -34,7 +56,9 @@ impl<'s, T: Display + 's> Output<'s, T> for SaveText {
     where
         Op: Operator<'s, Item = T>,
     {
-        let mut file = task.host().create_output(&self.dir, &part_name(task.partition()))?;
+        // Who makes the file packs it, as its name says.
+        let name = part_name(task.partition()) + self.codec.suffix();
+        let mut file = task.host().create_output(&self.dir, &name)?;
         let mut bytes: Vec<u8> = Vec::with_capacity(BUFFER + 4096);
         let mut failure = None;
         let mut written = 0;
