@@ -9,9 +9,9 @@ use crate::output::Output;
 use crate::output::action::{Collect, Count, Foreach, ForeachPartition};
 use crate::rdd::Rdd;
 use crate::record::{Reader, Record};
-use firesteel_common::Result;
 use firesteel_common::id::JobId;
 use firesteel_common::job::JobProgress;
+use firesteel_common::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub struct FutureAction<A> {
     running: Running,
     /// What has come so far.
     values: Vec<(u32, Vec<u8>)>,
+    /// What the job has failed with.
+    failure: Option<Error>,
     finish: fn(Vec<Vec<u8>>) -> Result<A>,
 }
 
@@ -55,7 +57,8 @@ impl<A> FutureAction<A> {
     fn take(&mut self, at_most: Option<Duration>) -> Result<()> {
         let running = &mut self.running;
         if running.ended {
-            return Ok(());
+            // Who asks again is not to take what came before a failure for an answer.
+            return self.failure.clone().map_or(Ok(()), Err);
         }
         let (driver, values) = (&running.driver, &mut self.values);
         let keep = |partition, value: &[u8]| {
@@ -67,6 +70,7 @@ impl<A> FutureAction<A> {
             None => driver.gather(running.job, &running.stage, keep).map(|()| true),
         };
         running.ended = !matches!(ended, Ok(false));
+        self.failure = ended.as_ref().err().cloned();
         ended.map(drop)
     }
 
@@ -101,7 +105,7 @@ impl<'s, Op: Operator<'s>> Rdd<'s, Op> {
         output: Out,
         finish: fn(Vec<Vec<u8>>) -> Result<A>,
     ) -> Result<FutureAction<A>> {
-        Ok(FutureAction { running: self.start(name, output)?, values: Vec::new(), finish })
+        Ok(FutureAction { running: self.start(name, output)?, values: Vec::new(), failure: None, finish })
     }
 
     /// Starts a job over all partitions.

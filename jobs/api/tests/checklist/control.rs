@@ -61,6 +61,12 @@ fn a_driver_sees_how_far_its_jobs_are() {
         runner.give_in_time(100);
         assert!(counting.is_completed()?);
         assert_eq!((counting.progress()?, cx.running_jobs()), (None, vec![]));
+        // Who asks a job that has failed hears it each time.
+        let (four, six) = (cx.parallelize(vec![0_u8; 4], 2), cx.parallelize(vec![0_u8; 6], 2));
+        let mut failing = four.zip(&six).collect_async()?;
+        let errors =
+            [failing.is_completed().map(drop), failing.progress().map(drop), failing.get().map(drop)];
+        assert!(errors.iter().all(|error| error.as_ref().is_err_and(|e| e.message.contains("more records"))));
         let dropped = cx.range(0, 9, 2).count_async()?;
         assert_eq!(cx.running_jobs()[0].name, "count");
         drop(dropped);
