@@ -130,7 +130,8 @@ impl JobGraph {
             size = size.plus(Size::of(&stage));
             if let Some((what, found, max)) = size.excess() {
                 let message = format!("with {} the graph has {found} {what}; {max} are allowed", stage.id);
-                return Err(Error::new(ErrorCode::TooLarge, message).with_help("use fewer partitions"));
+                let help = "use fewer partitions, and destroy broadcast values that are not needed any more";
+                return Err(Error::new(ErrorCode::TooLarge, message).with_help(help));
             }
             added.insert(stage.id, stage);
         }

@@ -1,6 +1,7 @@
 //! What jobs share, start and leave behind, over real processes: broadcast values, commands, checkpoints,
 //! packed text, answers within a time. The plugin lies in `tests/plugins/sharing`.
 
+use crate::faults::kill_executors;
 use crate::{machine, request, setup, stop, until};
 use firesteel_common::event::{AppEvent, LoggedEvent};
 use firesteel_common::http::{AppState, AppStatus};
@@ -26,7 +27,7 @@ fn looked_up(numbers: u64, rounds: u64) -> String {
     (0..rounds).map(round).fold(0_u64, u64::wrapping_add).to_string()
 }
 
-fn events(cluster: &Cluster, app: AppId) -> Vec<LoggedEvent> {
+fn logged(cluster: &Cluster, app: AppId) -> Vec<LoggedEvent> {
     let lines = cluster.get(&format!("/applications/{app}/events")).unwrap();
     String::from_utf8(lines).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -54,10 +55,21 @@ fn a_broadcast_value_travels_once_and_outlives_a_worker() {
     let remote = remote_bytes(&cluster.events(app).unwrap());
     let whole = NUMBERS * 9;
     assert!(whole / 2 < remote && remote < whole + whole / 4, "{remote} of {whole}");
+    // Executors die: the next ones find the value with their own workers.
+    let again = request(plugin, "lookups", &[("numbers", &numbers), ("rounds", "200")]);
+    let app = cluster.submit(&again).unwrap().app;
+    until(|| (remote_bytes(&logged(&cluster, app)) > whole - whole / 8).then_some(()));
+    cluster.pids()[1..].iter().for_each(|worker| kill_executors(*worker));
+    let ended = cluster.wait(app).unwrap();
+    assert_eq!(ended.state, AppState::Succeeded, "{ended:?}");
+    let events = cluster.events(app).unwrap();
+    let lost = events.iter().filter(|line| matches!(line.event, AppEvent::ExecutorLost { .. })).count();
+    let remote = remote_bytes(&events);
+    assert!(lost >= 2 && remote < whole + whole / 4, "{lost} lost; {remote} of {whole}");
     // The worker without the driver dies: its executors' values and its parts with it.
     let longer = request(plugin, "lookups", &[("numbers", &numbers), ("rounds", "300")]);
     let app = cluster.submit(&longer).unwrap().app;
-    until(|| (remote_bytes(&events(&cluster, app)) > whole / 2).then_some(()));
+    until(|| (remote_bytes(&logged(&cluster, app)) > whole / 2).then_some(()));
     let status: AppStatus = cluster.get_json(&format!("/applications/{app}")).unwrap();
     assert_eq!(status.driver, Some(WorkerId(1)), "it is not disturbed itself");
     cluster.kill_worker(1);
