@@ -10,6 +10,7 @@ mod commands;
 mod faults;
 mod http;
 mod local;
+mod memory;
 mod naughty;
 mod netns;
 mod pages;
