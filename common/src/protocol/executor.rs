@@ -170,8 +170,9 @@ pub enum FromExecutor {
         request: u64,
         /// Bytes.
         bytes: u64,
-        /// What the task has already.
-        held: u64,
+        /// What its engine has been granted so far. `None` asks for memory that the task can do without:
+        /// that is granted only as far as nobody else has it.
+        held: Option<u64>,
     },
     /// Returns execution memory.
     ReleaseMemory {

@@ -200,7 +200,7 @@ impl World {
             if executor.attempts.insert(task, attempt).is_some() {
                 self.fail(format!("duplicated: {task} runs twice in one executor"));
             }
-            self.tell_shell(to, FromExecutor::AcquireMemory { request, bytes: 4096, held: 0 }, None);
+            self.tell_shell(to, FromExecutor::AcquireMemory { request, bytes: 4096, held: Some(0) }, None);
             let delay = self.rng.between(100, 2_000);
             self.clock.after(delay, Happening::TaskReads { of: to, task });
         }

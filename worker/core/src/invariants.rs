@@ -12,7 +12,7 @@ use firesteel_common::id::AppAttemptId;
 pub fn invariants(core: &WorkerCore) -> Result<(), String> {
     let granted: u64 = core.apps.values().map(|app| app.granted).sum();
     rule(granted == core.granted, || format!("{granted} bytes granted, {} accounted", core.granted))?;
-    rule(core.granted <= core.execution_max(), || "more memory is granted than there is".to_owned())?;
+    rule(core.granted <= core.granted_max(), || "more memory is granted than there is".to_owned())?;
     rule(core.granted == core.told_granted, || "the store was not told what is granted".to_owned())?;
     let owned = core.tickets.values().all(|ticket| core.executor_lives(ticket.app));
     rule(owned, || "room is made for an executor that is not there".to_owned())?;

@@ -1,16 +1,17 @@
 //! Execution memory: who gets how much of the budget that it shares with the blocks. What the blocks take,
 //! and which of them give way, is the store's.
 //!
-//! A task never has more than the budget's share of one slot, so that all slots together fit. Up to half of
-//! that share it always gets, whatever the blocks take: blocks that nobody reads have given way by then. What
-//! it asks for beyond is granted as far as there is room.
+//! The engine of a task may always have the budget's share of one slot, and never has more: where it spills
+//! must not depend on what others do, or a second run would write other bytes. Blocks give way for that. All
+//! slots together fit into the budget. What tasks can do without (they hold a fetched segment, or keep an
+//! output in memory rather than on disk) is granted only as far as there is room.
 
 use crate::core::WorkerCore;
 use crate::event::WorkerEffect;
 use firesteel_common::id::AppAttemptId;
 use firesteel_common::protocol::executor::ToExecutor;
 
-/// A task always gets this much: with less, nothing goes on at a useful pace.
+/// A task may have this much whatever the budget is: with less, nothing goes on at a useful pace.
 const TASK_BYTES_MIN: u64 = 4 * 1024 * 1024;
 /// Requests of one executor for which room is made at once; further ones get nothing.
 const TICKETS_MAX: usize = 256;
@@ -27,33 +28,41 @@ pub(crate) struct Ticket {
 }
 
 impl WorkerCore {
-    /// What a task always gets, and what it gets at most.
-    fn shares(&self) -> (u64, u64) {
-        let most = self.options.memory / u64::from(self.options.slots.max(1));
-        let least = (most / 2).max(TASK_BYTES_MIN);
-        (least, most.max(least))
+    /// What the engine of a task may have.
+    fn share(&self) -> u64 {
+        (self.options.memory / u64::from(self.options.slots.max(1))).max(TASK_BYTES_MIN)
     }
 
-    /// What all tasks get together at most.
-    pub(crate) fn execution_max(&self) -> u64 {
-        self.shares().1.saturating_mul(u64::from(self.options.slots.max(1)))
+    /// What all engines may have together.
+    fn engines_max(&self) -> u64 {
+        self.share().saturating_mul(u64::from(self.options.slots.max(1)))
     }
 
-    /// An executor asks for execution memory, for a task that has `held` bytes.
+    /// More is never granted: what tasks can do without was granted while nobody else had it.
+    pub(crate) fn granted_max(&self) -> u64 {
+        self.engines_max().saturating_mul(2)
+    }
+
+    /// An executor asks for execution memory: for an engine that has `held` bytes, or for what a task can do
+    /// without.
     pub(crate) fn acquire(
         &mut self,
         id: AppAttemptId,
         request: u64,
         bytes: u64,
-        held: u64,
+        held: Option<u64>,
         out: &mut Vec<WorkerEffect>,
     ) {
         if !self.executor_lives(id) {
             return;
         }
-        let (least, most) = self.shares();
-        let left = self.execution_max().saturating_sub(self.granted);
-        let mut wanted = bytes.min(most.saturating_sub(held)).min(left);
+        let mut wanted = match held {
+            Some(held) => {
+                let left = self.granted_max().saturating_sub(self.granted);
+                bytes.min(self.share().saturating_sub(held)).min(left)
+            }
+            None => bytes.min(self.options.memory.saturating_sub(self.granted)),
+        };
         if self.tickets.values().filter(|ticket| ticket.app == id).count() >= TICKETS_MAX {
             wanted = 0;
         }
@@ -65,7 +74,7 @@ impl WorkerCore {
         self.granted += wanted;
         self.tell_execution(out);
         self.last_ticket += 1;
-        let least = least.saturating_sub(held).min(wanted);
+        let least = if held.is_some() { wanted } else { 0 };
         self.tickets.insert(self.last_ticket, Ticket { app: id, request, bytes: wanted, least });
         out.push(WorkerEffect::MakeRoom { ticket: self.last_ticket });
     }

@@ -105,7 +105,7 @@ mod tests {
         let ask = |given: bool| {
             answers.ask(&worker, &signal, None, |request| {
                 assert!(!given || answers.give(request, Answer::Memory(7)));
-                FromExecutor::AcquireMemory { request, bytes: 7, held: 0 }
+                FromExecutor::AcquireMemory { request, bytes: 7, held: None }
             })
         };
         assert!(ask(false).is_err(), "the worker is gone");

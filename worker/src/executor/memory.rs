@@ -1,5 +1,6 @@
-//! The memory of one attempt: what its engine has asked for, and what was charged to it for the segments and
-//! outputs that it holds. All of it comes out of the worker's budget, and goes back when the attempt ends.
+//! The memory of one attempt: what its engine has asked for, and, in an account of its own, what is charged
+//! for the segments and outputs that it holds. All of it comes out of the worker's budget, and goes back when
+//! the attempt ends.
 
 use super::answers::Answer;
 use super::host::Host;
@@ -48,13 +49,16 @@ impl TaskMemory {
 
     /// Asks for memory for the engine; gives what was granted.
     pub fn acquire(&self, bytes: u64) -> u64 {
-        let granted = self.ask(bytes);
+        let held = {
+            let state = self.state.lock();
+            state.granted - state.for_charges
+        };
+        let granted = self.ask(bytes, Some(held));
         self.state.lock().granted += granted;
         granted
     }
 
-    fn ask(&self, bytes: u64) -> u64 {
-        let held = self.state.lock().granted;
+    fn ask(&self, bytes: u64, held: Option<u64>) -> u64 {
         let request = |request| FromExecutor::AcquireMemory { request, bytes, held };
         match self.host.answers.ask(&self.host.worker, &self.signal, None, request) {
             Ok(Answer::Memory(granted)) => granted,
@@ -102,7 +106,7 @@ impl TaskMemory {
             }
             state.charged.saturating_add(bytes) - state.for_charges
         };
-        let granted = self.ask(missing.div_ceil(STEP).saturating_mul(STEP));
+        let granted = self.ask(missing.div_ceil(STEP).saturating_mul(STEP), None);
         let useless = {
             let mut state = self.state.lock();
             state.granted += granted;

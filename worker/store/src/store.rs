@@ -1,8 +1,7 @@
 //! The block store of a worker: sealed blocks by their names, in memory as far as the budget goes.
 //!
 //! There is one budget for blocks and for execution memory (what tasks aggregate and sort in). Blocks may use
-//! what execution does not; execution pushes blocks out, down to half of the budget, and blocks never push
-//! out execution.
+//! what execution does not; execution pushes blocks out, and blocks never push out execution.
 //!
 //! Map outputs, results and broadcast values are always taken: without them nothing goes on. Cached
 //! partitions go first when there is no room: the least recently used one that nobody reads, but never one of
@@ -157,15 +156,14 @@ impl BlockStore {
         self.blocks.lock().execution = bytes;
     }
 
-    /// Moves blocks out of memory until execution memory and they fit the budget together, or they take no
-    /// more than half of it. Map outputs and the like are spilled first: they are read once more, where a
-    /// cached partition may be computed anew. Gives by how many bytes memory is still over the budget. May
-    /// wait for the disk.
+    /// Moves blocks out of memory until execution memory and they fit the budget together. Map outputs and the
+    /// like are spilled first: they are read once more, where a cached partition may be computed anew. Gives
+    /// by how many bytes memory is still over the budget. May wait for the disk.
     pub fn make_room_for_execution(&self) -> u64 {
         let _turn = self.making_room.lock();
         let victims = {
             let mut blocks = self.blocks.lock();
-            let mut over = blocks.over(self.budget, 0).min(blocks.used.saturating_sub(self.budget / 2));
+            let mut over = blocks.over(self.budget, 0);
             let mut victims = Victims::default();
             if over > 0 && self.dir.is_some() {
                 victims.spills = blocks.other_victims(&mut over);

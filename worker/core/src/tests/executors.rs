@@ -158,47 +158,48 @@ fn with_memory(memory: u64) -> Story {
 }
 
 #[test]
-fn a_task_gets_the_share_of_its_slot_and_at_least_half_of_it() {
+fn an_engine_always_gets_the_share_of_its_slot_and_other_things_what_is_left() {
     let mut story = with_memory(100 * MIB);
-    let acquire =
-        |held, bytes| FromExecutor::AcquireMemory { request: 1, bytes: bytes * MIB, held: held * MIB };
+    let acquire = |held: Option<u64>, bytes| FromExecutor::AcquireMemory {
+        request: 1,
+        bytes: bytes * MIB,
+        held: held.map(|held| held * MIB),
+    };
     let made = |ticket, over| WorkerEvent::RoomMade { ticket, over: over * MIB };
     let memory = |granted: u64| format!("tell memory {}", granted * MIB);
     let execution = |bytes: u64| format!("execution {}", bytes * MIB);
-    assert_eq!(story.says(acquire(0, 30)), format!("{}; make room 1", execution(30)));
+    let asks = |bytes, ticket| format!("{}; make room {ticket}", execution(bytes));
+    assert_eq!(story.says(acquire(Some(0), 30)), asks(30, 1));
     assert_eq!(story.does(made(1, 0)), memory(30));
-    assert_eq!(
-        story.says(acquire(30, 30)),
-        format!("{}; make room 2", execution(50)),
-        "no more than its share"
-    );
-    assert_eq!(story.does(made(2, 0)), memory(20));
-    assert_eq!(story.says(acquire(50, 1)), memory(0));
-    // The other task, while blocks that cannot be moved take 60 MiB.
-    assert_eq!(story.says(acquire(0, 40)), format!("{}; make room 3", execution(90)));
-    assert_eq!(story.does(made(3, 50)), format!("{}; {}", memory(25), execution(75)), "half of its share");
-    assert_eq!(story.says(acquire(25, 5)), format!("{}; make room 4", execution(80)));
-    assert_eq!(story.does(made(4, 4)), format!("{}; {}", memory(1), execution(76)));
-    assert_eq!(story.says(FromExecutor::ReleaseMemory { bytes: 50 * MIB }), execution(26));
+    assert_eq!(story.says(acquire(Some(30), 30)), asks(50, 2), "no more than its share");
+    assert_eq!(story.does(made(2, 80)), memory(20), "even if blocks do not give way");
+    assert_eq!(story.says(acquire(Some(50), 1)), memory(0));
+    assert_eq!(story.says(acquire(None, 40)), asks(90, 3));
+    assert_eq!(story.does(made(3, 30)), format!("{}; {}", memory(10), execution(60)));
+    // The other task.
+    assert_eq!(story.says(acquire(Some(0), 90)), asks(110, 4), "its share, whatever others have");
+    assert_eq!(story.does(made(4, 10)), memory(50));
+    assert_eq!(story.says(acquire(None, 1)), memory(0));
+    assert_eq!(story.says(FromExecutor::ReleaseMemory { bytes: 60 * MIB }), execution(50));
     assert_eq!(story.says(FromExecutor::ReleaseMemory { bytes: u64::MAX }), execution(0));
 }
 
 #[test]
-fn even_a_small_worker_gives_each_slot_something() {
+fn even_a_small_worker_gives_each_slot_something_and_no_liar_gets_everything() {
     let mut story = with_memory(1000);
-    let acquire = |held| FromExecutor::AcquireMemory { request: 1, bytes: u64::MAX, held };
-    for ticket in [1, 2] {
-        assert!(story.says(acquire(0)).ends_with(&format!("make room {ticket}")));
+    let acquire = FromExecutor::AcquireMemory { request: 1, bytes: u64::MAX, held: Some(0) };
+    for ticket in 1..=4 {
+        assert!(story.says(acquire.clone()).ends_with(&format!("make room {ticket}")));
         let made = WorkerEvent::RoomMade { ticket, over: u64::MAX };
         assert_eq!(story.does(made), format!("tell memory {}", 4 * MIB));
     }
-    assert_eq!(story.says(acquire(0)), "tell memory 0", "there are no more slots");
+    assert_eq!(story.says(acquire), "tell memory 0");
 }
 
 #[test]
 fn memory_comes_back_with_its_executor_and_its_requests_are_forgotten() {
     let mut story = with_memory(100 * MIB);
-    let acquire = FromExecutor::AcquireMemory { request: 1, bytes: MIB, held: 0 };
+    let acquire = FromExecutor::AcquireMemory { request: 1, bytes: MIB, held: Some(0) };
     story.says(acquire.clone());
     story.says(acquire.clone());
     story.does(WorkerEvent::RoomMade { ticket: 1, over: 0 });

@@ -300,7 +300,7 @@ impl Shell {
                 self.to.send(&ToExecutor::Peer { request, connected }, socket.as_ref().map(AsFd::as_fd))
             }
             FromExecutor::AcquireMemory { request, bytes, held } => {
-                let granted = bytes.min(self.share.saturating_sub(held));
+                let granted = bytes.min(self.share.saturating_sub(held.unwrap_or(0)));
                 self.to.send(&ToExecutor::Memory { request, granted }, None)
             }
             FromExecutor::Damaged(block) => {
