@@ -1,5 +1,5 @@
-//! Jobs whose data are several times the memory of their workers: right answers, a bound that holds for workers
-//! and executors together, and nothing that stays on disk.
+//! Jobs whose data are several times the memory of their workers: right answers, a bound that holds for
+//! workers and executors together, and nothing that stays on disk.
 
 use crate::{machine, request, setup, stop, until, wordcount};
 use firesteel_common::event::AppEvent;
@@ -46,7 +46,7 @@ fn run_watched(cluster: &mut Cluster, request: &SubmitRequest) -> String {
         })
         .sum();
     println!("{}: at most {peak:?}, {spilled} bytes spilled", request.entry);
-    assert!(spilled > 2 * BUDGET, "only {spilled} bytes were spilled");
+    assert!(spilled > BUDGET, "only {spilled} bytes were spilled");
     assert!(peak.total() <= BOUND, "{peak:?} is more than {BOUND}");
     for worker in workers {
         let on_disk = || {
@@ -66,9 +66,9 @@ fn a_sort_of_several_times_the_memory_stays_within_it() {
     let plugin = cluster.upload(&artifact("libsort.so").unwrap()).unwrap().hash;
     let output = cluster.scratch().join("sorted").display().to_string();
     // The job itself reads what it has written, and compares.
-    let request = request(plugin, "sort", &[("lines", "1500000"), ("output", &output)]);
+    let request = request(plugin, "sort", &[("lines", "2000000"), ("output", &output)]);
     let answer = run_watched(&mut cluster, &request);
-    assert!(answer.starts_with(r#"{"lines":1500000,"#), "{answer}");
+    assert!(answer.starts_with(r#"{"lines":2000000,"#), "{answer}");
     stop(cluster);
 }
 

@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn mapped_files_are_found_among_other_mappings() {
-        let smaps = "7f00-7f10 r--s 00000000 00:01 77   /memfd:firesteel-x (deleted)\nSize: 64 kB\nRss: 12 kB\n\
+        let smaps = "7f00-7f10 r--s 00000000 00:01 77   /memfd:firesteel-x (deleted)\nRss: 12 kB\n\
                      7f20-7f30 rw-p 00000000 00:00 0\nRss: 900 kB\n\
                      7f40-7f50 r--s 00000000 00:01 77   /memfd:firesteel-x (deleted)\nRss: 16 kB\n";
         let mut found = BTreeMap::new();

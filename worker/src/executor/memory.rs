@@ -111,7 +111,8 @@ impl TaskMemory {
             let mut state = self.state.lock();
             state.granted += granted;
             state.for_charges += granted;
-            if state.take(bytes) {
+            // Whoever asks for a task that has ended meanwhile gets nothing: nobody would return it.
+            if !state.closed && state.take(bytes) {
                 return true;
             }
             state.refused = true;

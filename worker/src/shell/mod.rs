@@ -37,6 +37,7 @@ use mailbox::Mailbox;
 use master::MasterAddress;
 use parking_lot::Mutex;
 pub use source::Blocks;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,9 @@ pub fn run(options: WorkerOptions) -> Result<()> {
     isolate::raise_descriptors()?;
     let incarnation = Incarnation(random()?);
     let directory = Arc::new(WorkDirectory::create(&options.run_dir, incarnation)?);
+    if in_memory(directory.path()) {
+        tracing::warn!("{} is in memory: what is spilled there frees none", directory.path().display());
+    }
     let cages = Arc::new(Cages::find(&options, incarnation)?);
     // From here on the directory goes whatever happens: by its owner's end, or by the thread of signals.
     let signals = signals::Signals::start(directory.clone(), leave_max(&options))?;
@@ -89,6 +93,12 @@ pub fn run(options: WorkerOptions) -> Result<()> {
     directory.remove();
     let said = ending.lock().take();
     said.unwrap_or(ran)
+}
+
+/// Whether a directory is on a file system that is in memory.
+fn in_memory(directory: &Path) -> bool {
+    const TMPFS_MAGIC: u64 = 0x0102_1994;
+    rustix::fs::statfs(directory).is_ok_and(|of| u64::try_from(of.f_type).ok() == Some(TMPFS_MAGIC))
 }
 
 /// How long this worker may stay after SIGTERM until others have what they need of it. One that belongs to a

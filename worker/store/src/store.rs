@@ -156,9 +156,9 @@ impl BlockStore {
         self.blocks.lock().execution = bytes;
     }
 
-    /// Moves blocks out of memory until execution memory and they fit the budget together. Map outputs and the
-    /// like are spilled first: they are read once more, where a cached partition may be computed anew. Gives
-    /// by how many bytes memory is still over the budget. May wait for the disk.
+    /// Moves blocks out of memory until execution memory and they fit the budget together. Map outputs and
+    /// the like are spilled first: they are read once more, where a cached partition may be computed anew.
+    /// Gives by how many bytes memory is still over the budget. May wait for the disk.
     pub fn make_room_for_execution(&self) -> u64 {
         let _turn = self.making_room.lock();
         let victims = {

@@ -77,11 +77,13 @@ function jobTable(view) {
 function stageTable(rows, chosen, link, app) {
   const time = (ms) => (ms === null ? '–' : span(ms));
   return table('Stages',
-    ['Stage', 'Progress', '#Tasks', '#Running', '#Failed', '#Median', '#Slowest', '#Records', '#Read', '#Written'],
+    ['Stage', 'Progress', '#Tasks', '#Running', '#Failed', '#Median', '#Slowest', '#Records', '#Read', '#Written',
+      '#Spilled'],
     rows.map((row) => ({ key: `stage-${row.stage}`, class: row.stage === chosen ? 'chosen' : null, cells: [
       el('a', { href: link(row.stage) }, `stage-${row.stage} ${row.name}`), bar(row.done, row.tasks),
       `${count(row.done)} / ${count(row.tasks)}`, count(row.running), count(row.failed), time(row.median),
-      time(row.slowest), count(row.records), bytes(row.bytes), bytes(row.written)] })),
+      time(row.slowest), count(row.records), bytes(row.bytes), bytes(row.written),
+      bytes(row.spilled)] })),
     app.state === 'waiting' ? 'It waits for room for its driver.' : 'No stage yet: the driver has asked for none.');
 }
 

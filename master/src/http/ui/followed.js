@@ -135,7 +135,7 @@ export class Followed {
       failed: mine.filter((a) => a.how === 'failed' || a.how === 'lost').length,
       records: sum((m) => m.input_records + m.read_records),
       bytes: sum((m) => m.input_bytes + m.local_read_bytes + m.remote_read_bytes),
-      written: sum((m) => m.written_bytes), median: quantile(times, 0.5),
+      written: sum((m) => m.written_bytes), spilled: sum((m) => m.spilled_bytes), median: quantile(times, 0.5),
       slowest: mine.length ? Math.max(...mine.map((a) => this.time(a))) : null };
   }
 
