@@ -1,30 +1,47 @@
-//! Damage on demand, for tests: map outputs that are spoiled after their checksums were made and before they
-//! are sealed, as bad memory would do it. Without the directory of fault tokens (`faults.dir` is empty, as by
+//! Damage on demand, for tests: blocks that are spoiled after their checksums were made and before they are
+//! sealed, as bad memory would do it. Without the directory of fault tokens (`faults.dir` is empty, as by
 //! default) nothing here does anything. See `docs/faults.md`.
 
 use super::host::Host;
 use firesteel_common::id::TaskId;
 use std::os::fd::AsFd;
 
-/// The point, as it is named in tokens.
-const POINT: &str = "executor.map_output";
+/// Where a block is spoiled.
+#[derive(Clone, Copy, Debug)]
+pub enum Point {
+    /// The complete map output of a first attempt.
+    MapOutput,
+    /// A partition that a first attempt stores.
+    Cached,
+}
 
-/// Spoils the complete map output of a first attempt, if the standing token of this point says so.
-pub fn spoil(host: &Host, task: TaskId, fd: impl AsFd, bytes: u64) {
-    let Some(what) = host.faults.standing(POINT).filter(|_| task.attempt == 0 && bytes > 0) else { return };
+impl Point {
+    /// As it is named in tokens.
+    fn name(self) -> &'static str {
+        match self {
+            Self::MapOutput => "executor.map_output",
+            Self::Cached => "executor.cached",
+        }
+    }
+}
+
+/// Spoils a block that an attempt has written, if the standing token of this point says so.
+pub fn spoil(host: &Host, point: Point, task: TaskId, fd: impl AsFd, bytes: u64) {
+    let name = point.name();
+    let Some(what) = host.faults.standing(name).filter(|_| task.attempt == 0 && bytes > 0) else { return };
     let (what, seed) = what.split_once(' ').unwrap_or((&what, "0"));
     let chance = mixed(seed.parse().unwrap_or(0), task);
     let done = match what {
         "flip" => flip(&fd, chance % (bytes * 8)),
         "cut" => rustix::fs::ftruncate(&fd, chance % bytes),
         other => {
-            tracing::warn!("fault: {POINT}* says '{other}', which is no fault");
+            tracing::warn!("fault: {name}* says '{other}', which is no fault");
             return;
         }
     };
     match done {
-        Ok(()) => host.faults.has_fired(POINT, &format!("{task} {what} {}", chance % (bytes * 8))),
-        Err(cause) => tracing::warn!("fault: {POINT}*: {cause}"),
+        Ok(()) => host.faults.has_fired(name, &format!("{task} {what} {}", chance % (bytes * 8))),
+        Err(cause) => tracing::warn!("fault: {name}*: {cause}"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! One attempt at a task: from its launch to its report, whatever its engine does.
 
-use super::damage;
+use super::damage::{self, Point};
 use super::host::Host;
 use super::output;
 use super::signal::Signal;
@@ -91,7 +91,7 @@ fn hand_over_output(host: &Host, context: &TaskContext) -> Result<TaskOutcome> {
     let Written { data, charge } = written;
     // From here on it counts among the worker's blocks.
     drop(charge);
-    damage::spoil(host, context.task(), data.fd(), data.len(&status));
+    damage::spoil(host, Point::MapOutput, context.task(), data.fd(), data.len(&status));
     let message = FromExecutor::MapOutput {
         task: context.task(),
         status: status.clone(),

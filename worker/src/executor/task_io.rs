@@ -1,6 +1,7 @@
 //! What a task may ask of its executor: inputs, outputs, cached partitions, memory, and to be counted.
 
 use super::answers::{Answer, killed};
+use super::damage::{self, Point};
 use super::fetch::{self, WholeBlock};
 use super::host::Host;
 use super::inputs::Inputs;
@@ -100,10 +101,10 @@ impl TaskContext {
             match self.host.mappings.look_up(&self.host.worker, kind, since)? {
                 Lookup::Mapped(mapped) => match mapped.segment(0, 0, &self.memory) {
                     Ok(segment) => return Ok(segment),
-                    Err(error) => return self.cannot_use(kind, mapped.is_on_disk(), &error),
+                    Err(error) => return self.cannot_use(kind, &error),
                 },
                 Lookup::Missing => return Ok(None),
-                Lookup::Corrupt(error) => return self.cannot_use(kind, true, &error),
+                Lookup::Corrupt(error) => return self.cannot_use(kind, &error),
                 Lookup::Asked if self.signal.stopped() => return Err(killed()),
                 Lookup::Asked => {
                     let waited = self.signal.wait(seen);
@@ -113,15 +114,12 @@ impl TaskContext {
         }
     }
 
-    /// A cached partition is no good, so it is made anew. What is damaged on disk the worker finds by itself,
-    /// if it looks: then it takes the new one.
-    fn cannot_use(&self, kind: BlockKind, on_disk: bool, error: &Error) -> Result<Option<(Segment, u64)>> {
+    /// A cached partition is no good: it goes, and is made anew.
+    fn cannot_use(&self, kind: BlockKind, error: &Error) -> Result<Option<(Segment, u64)>> {
         tracing::warn!("a cached partition cannot be used: {error}");
         self.host.mappings.drop_block(kind);
-        if on_disk {
-            let block = BlockId { app: self.host.setup.app, kind };
-            self.host.worker.send(&FromExecutor::Damaged(block), None)?;
-        }
+        let block = BlockId { app: self.host.setup.app, kind };
+        self.host.worker.send(&FromExecutor::Damaged(block), None)?;
         Ok(None)
     }
 
@@ -207,6 +205,7 @@ impl TaskIo for TaskContext {
         // It is here twice until it has been handed over.
         let _charge = self.memory.charge(payload.len() as u64);
         let (fd, bytes) = output::single_segment("firesteel-cached", type_tag, records, payload)?;
+        damage::spoil(&self.host, Point::Cached, self.task(), &fd, bytes);
         let store = |request| FromExecutor::Store { request, block, bytes, level };
         let answer = self.host.answers.ask(&self.host.worker, &self.signal, Some(fd.as_fd()), store)?;
         let kept = matches!(answer, Answer::Stored(true));

@@ -286,8 +286,12 @@ impl BlockStore {
     }
 
     /// Somebody has found that a block is not what it should be: one on disk is read through, and lost if
-    /// that is so.
+    /// that is so. A cached partition goes in any case, for what it holds only its readers can judge, and
+    /// lineage makes it again.
     pub fn inspect(&self, id: &BlockId) {
+        if matches!(id.kind, BlockKind::Cached { .. }) {
+            return self.give_up(id);
+        }
         let place = self.blocks.lock().by_id.get(id).map(|entry| entry.place.clone());
         if let Some(Place::Disk(spilled)) = place {
             spilled.check();

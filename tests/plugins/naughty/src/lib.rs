@@ -6,7 +6,7 @@ mod attacks;
 mod deeds;
 mod sys;
 
-use firesteel::{Context, Result};
+use firesteel::{Context, Result, StorageLevel};
 
 /// Does one deed that is mostly the end of the process which does it.
 #[firesteel::entry]
@@ -43,6 +43,49 @@ pub fn attack(
         return Ok(attacks::try_all(&what));
     }
     cx.range(0, 1, 1).flat_map_with(what, |what, _| attacks::try_all(what)).collect()
+}
+
+/// Another honest job: keeps partitions, and adds them up three times, the last two times from what was kept.
+#[firesteel::entry]
+pub fn keep(
+    cx: &Context<'_>,
+    /// How many partitions.
+    partitions: u64,
+    /// Numbers in each partition.
+    numbers: u64,
+    /// Where they are kept: `memory` or `disk`.
+    place: String,
+) -> Result<Vec<u64>> {
+    let level = if place == "disk" { StorageLevel::DiskOnly } else { StorageLevel::MemoryOnly };
+    let count = (partitions * numbers) as i64;
+    let kept = cx.range(0, count, partitions as usize).map(|number| mixed(number as u64)).persist(level);
+    let sum = || kept.fold(0_u64, |sum, number| sum.wrapping_add(number));
+    Ok(vec![sum()?, sum()?, sum()?])
+}
+
+/// And one with many tasks on both sides of a shuffle: how many numbers arrive, and their sum.
+#[firesteel::entry]
+pub fn exchange(
+    cx: &Context<'_>,
+    /// Map tasks.
+    maps: u64,
+    /// Reducers.
+    reducers: u64,
+    /// Numbers in each map task.
+    numbers: u64,
+) -> Result<Vec<u64>> {
+    let count = (maps * numbers) as i64;
+    let all = cx.range(0, count, maps as usize).map(|number| (mixed(number as u64), 1_u64));
+    let moved = all.partition_by(reducers as u32);
+    let (sum, arrived) =
+        moved.fold((0_u64, 0_u64), |(sum, ones), (number, one)| (sum.wrapping_add(number), ones + one))?;
+    Ok(vec![arrived, sum])
+}
+
+/// A number that has little to do with its neighbours'.
+fn mixed(number: u64) -> u64 {
+    let mixed = (number ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed ^ (mixed >> 29)
 }
 
 /// An honest job: counts to 1,000 in four tasks, over a shuffle.

@@ -1,10 +1,12 @@
 //! Rows 20 to 22: blocks that are damaged, cut short, or that somebody else lays hands on.
 
-use super::Trial;
+use super::{Trial, nothing};
 use crate::chaos::jobs::{Job, Kind};
 use crate::chaos::lab::{Finding, Lab, ensure, only_lost_ran_again, until};
 use firesteel_common::error::{Error, Result};
 use firesteel_common::event::{AppEvent, FetchCause, LossReason};
+use firesteel_common::http::SubmitRequest;
+use firesteel_tests::cluster::artifact;
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -13,6 +15,8 @@ use std::path::PathBuf;
 
 /// The standing token of this point, and what it leaves.
 const TOKEN: &str = "executor.map_output*";
+/// The same for cached partitions.
+const KEPT: &str = "executor.cached*";
 /// Map outputs of one job.
 const OUTPUTS: u64 = 125;
 
@@ -33,10 +37,53 @@ pub fn flipped(trial: &mut Trial) -> Result<Finding> {
         lab.close(2)?;
     }
     let finding = finding.unwrap_or_default();
+    let kept = kept_flipped(trial)?;
     let detected: u64 = finding.more.iter().filter_map(|(_, value)| value.parse::<u64>().ok()).sum();
     let flips = finding.fired;
     ensure(detected == flips, format!("{detected} of {flips} flipped bits were detected"))?;
-    Ok(Finding { more: Vec::new(), ..finding }.with("detected", format!("{detected}/{flips}")))
+    let finding = Finding { more: Vec::new(), ..finding }.with("detected", format!("{detected}/{flips}"));
+    Ok(finding.and(kept))
+}
+
+/// Cached partitions whose bits flip as they are stored, in memory and on disk: each is made anew.
+fn kept_flipped(trial: &mut Trial) -> Result<Finding> {
+    let rounds = trial.amount(1, 4);
+    let partitions = trial.amount(40, OUTPUTS);
+    let lab = Lab::open(&Lab::setup(2))?;
+    let plugin = lab.cluster.upload(&artifact("libnaughty.so")?)?.hash;
+    let (token, left) = (lab.faults().join(KEPT), lab.faults().join(format!("fired-{KEPT}")));
+    let failed = |cause: std::io::Error| Error::io("planting a fault", &cause);
+    let (mut fired, mut detected) = (0, 0);
+    for place in ["memory", "disk"] {
+        let args =
+            [("partitions", partitions.to_string()), ("numbers", "200".into()), ("place", place.into())];
+        let args = args.map(|(name, value)| (name.to_owned(), value)).into();
+        let request = SubmitRequest { plugin: Some(plugin), entry: "keep".into(), args, ..nothing() };
+        let (_, right) = lab.cluster.run(&request)?;
+        for _ in 0..rounds {
+            std::fs::write(&token, format!("flip {}", trial.draw.any())).map_err(failed)?;
+            let ran = lab.cluster.run(&request);
+            std::fs::remove_file(&token).map_err(failed)?;
+            let (app, found) = ran?;
+            ensure(found == right, "an answer from damaged partitions is another one")?;
+            // They are stored by the first of three jobs, and by each that has to make them anew.
+            let stores = lab.cluster.events(app)?.iter().filter(|line| is_store(&line.event)).count() as u64;
+            ensure(stores == 3 * partitions, format!("{stores} partitions were made, not 3 x {partitions}"))?;
+            let flips = std::fs::read_to_string(&left).unwrap_or_default().lines().count() as u64;
+            let _ = std::fs::remove_file(&left);
+            ensure(flips == stores, format!("{flips} bits have flipped in {stores} partitions"))?;
+            fired += 2 * partitions;
+            detected += stores - partitions;
+        }
+    }
+    lab.close(2)?;
+    let finding = Finding { equal: true, ..Finding::default() }.fired(fired);
+    Ok(finding.with("cached_detected", format!("{detected}/{fired}")))
+}
+
+/// Whether a task has written records: in a job without a shuffle it has stored a partition.
+fn is_store(event: &AppEvent) -> bool {
+    matches!(event, AppEvent::TaskFinished { metrics, .. } if metrics.written_records > 0)
 }
 
 /// Runs a job whose every map output is spoiled once.
