@@ -4,8 +4,10 @@
 //! the segment that it was read from, which stays in place for the time of the task.
 
 pub mod plain;
+mod varint;
 
 use firesteel_common::{Error, ErrorCode, Result};
+pub use varint::put_varint;
 use zerocopy::IntoBytes;
 
 /// Reads records from bytes that live as long as the task.
@@ -57,33 +59,6 @@ impl<'s> Reader<'s> {
         Ok(*head)
     }
 
-    /// A number of up to 64 bits, seven bits to the byte.
-    ///
-    /// # Errors
-    /// `CODEC` if it does not end.
-    #[inline(always)]
-    pub fn varint(&mut self) -> Result<u64> {
-        match self.bytes.split_first() {
-            Some((byte, rest)) if *byte < 0x80 => {
-                self.bytes = rest;
-                Ok(u64::from(*byte))
-            }
-            _ => self.long_varint(),
-        }
-    }
-
-    fn long_varint(&mut self) -> Result<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let [byte] = self.array()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(damaged())
-    }
-
     /// A length, which is never more than there can be items left when each has at least one byte.
     ///
     /// # Errors
@@ -92,16 +67,6 @@ impl<'s> Reader<'s> {
     pub fn length(&mut self) -> Result<usize> {
         usize::try_from(self.varint()?).map_err(|_| damaged())
     }
-}
-
-/// Writes a number of up to 64 bits, seven bits to the byte.
-#[inline(always)]
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }
 
 /// A record. Implemented for numbers, text, bytes, tuples, `Option`, `Vec`, arrays; for your own serde types
