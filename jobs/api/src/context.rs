@@ -84,6 +84,14 @@ impl<'s> Context<'s> {
         Ok(Rdd::new(&self.driver, self.blocks(path, self.slots(), LineEnd::Feed)?))
     }
 
+    /// [`Context::text_blocks`] in at least so many partitions, where the files allow it.
+    ///
+    /// # Errors
+    /// As [`Context::text_file`].
+    pub fn text_blocks_in(&self, path: &str, partitions: u32) -> Result<Rdd<'s, TextBlocks>> {
+        Ok(Rdd::new(&self.driver, self.blocks(path, partitions, LineEnd::Feed)?))
+    }
+
     /// Text files as a whole, each with its path; small ones are put together in a partition.
     ///
     /// # Errors

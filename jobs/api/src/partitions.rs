@@ -2,6 +2,7 @@
 
 use crate::func::Func;
 use crate::operator::Operator;
+use crate::ops::folded::Folded;
 use crate::ops::indexed::{Numbered, WithIndex};
 use crate::ops::narrow::Captures;
 use crate::ops::product::{Cartesian, Zip, ZipPartitions};
@@ -9,6 +10,7 @@ use crate::output::action::Count;
 use crate::rdd::Rdd;
 use crate::record::Reader;
 use firesteel_common::Result;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 impl<'s, Op: Operator<'s>> Rdd<'s, Op> {
@@ -34,6 +36,18 @@ impl<'s, Op: Operator<'s>> Rdd<'s, Op> {
         F: Fn(&C, u32, Vec<Op::Item>) -> I + Copy + Send + Sync + 's,
     {
         self.then(WithIndex { op: self.op.clone(), captures, f: Func::new(f), keeps_partitioner: false })
+    }
+
+    /// One value of each partition: `zero` begins it, `add` adds a record. Unlike [`Rdd::map_partitions`] it
+    /// holds no records; the value may be a table or a list of the job's own.
+    pub fn fold_partitions<A, Zero, Add>(&self, zero: Zero, add: Add) -> Rdd<'s, Folded<Op, A, Zero, Add>>
+    where
+        A: 's,
+        Zero: Fn() -> A + Copy + Send + Sync + 's,
+        Add: Fn(&mut A, Op::Item) + Copy + Send + Sync + 's,
+    {
+        let (zero, add) = (Func::new(zero), Func::new(add));
+        self.then(Folded { op: self.op.clone(), zero, add, acc: PhantomData })
     }
 
     /// Each partition as one list.

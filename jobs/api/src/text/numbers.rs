@@ -11,7 +11,7 @@ const DIGITS_MAX: usize = 19;
 const EXACT: u64 = 1 << 53;
 
 /// Reads the numbers of a text. Blanks, tabs, commas and ends of lines separate them. Where no number of the
-/// asked kind stands, the answer is `None`, and the place stays the same.
+/// asked kind stands, the answer is `None`, and the next call looks at the same place.
 ///
 /// ```
 /// let mut numbers = firesteel::text::Numbers::new("7 -0.25\n1e3\n");
@@ -44,6 +44,55 @@ fn digits(bytes: &[u8], mut value: u64) -> (u64, usize) {
     (value, len)
 }
 
+/// The value of one to eight digits, each in a byte of a word as a number, the first one lowest, after those
+/// that are missing. Pairs, then fours, then eights are put together.
+#[inline(always)]
+fn value_of(digits: u64) -> u64 {
+    let pairs = (digits.wrapping_mul(10 * 256 + 1) >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs.wrapping_mul(100 * 65_536 + 1) >> 16) & 0x0000_ffff_0000_ffff;
+    fours.wrapping_mul(10_000 * 4_294_967_296 + 1) >> 32
+}
+
+/// A short number that is followed by a separator.
+struct Short {
+    /// Its digits, as if there was no point.
+    value: u64,
+    /// How many of them stand behind the point.
+    fraction: usize,
+    /// Its bytes.
+    len: usize,
+}
+
+/// The number at the start of `bytes`, if it has at most seven bytes: all of them are looked at together.
+/// Most numbers are short, and a branch for each digit costs more than all else.
+#[inline(always)]
+fn short(bytes: &[u8], with_point: bool) -> Option<Short> {
+    let word = u64::from_le_bytes(*bytes.first_chunk()?);
+    let digits = word ^ 0x3030_3030_3030_3030;
+    // The high bit of each byte that is no digit; beyond the first that is no ASCII it may be anything.
+    let others = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080;
+    if others == 0 {
+        return None;
+    }
+    let whole = others.trailing_zeros() & !7;
+    let (mut end, mut packed, mut fraction, mut bits) = (whole, digits, 0, whole);
+    if with_point && (word >> whole) as u8 == b'.' {
+        let behind = others & (others - 1);
+        if behind == 0 {
+            return None;
+        }
+        end = behind.trailing_zeros() & !7;
+        fraction = (end - whole) as usize / 8 - 1;
+        bits = end - 8;
+        let low = (1 << whole) - 1;
+        packed = (digits & low) | ((digits >> 8) & !low);
+    }
+    if bits == 0 || !separates((word >> end) as u8) {
+        return None;
+    }
+    Some(Short { value: value_of(packed << (64 - bits)), fraction, len: end as usize / 8 })
+}
+
 impl<'a> Numbers<'a> {
     /// The numbers of a text, from its start.
     pub fn new(text: &'a str) -> Self {
@@ -66,6 +115,11 @@ impl<'a> Numbers<'a> {
     pub fn whole(&mut self) -> Option<u64> {
         if self.is_empty() {
             return None;
+        }
+        if let Some(number) = short(self.rest, false) {
+            // The separator goes with it.
+            self.rest = &self.rest[number.len + 1..];
+            return Some(number.value);
         }
         let (value, len) = digits(self.rest, 0);
         if len == 0 || self.rest.get(len).is_some_and(|byte| !separates(*byte)) {
@@ -90,6 +144,11 @@ impl<'a> Numbers<'a> {
         }
         let negative = self.rest[0] == b'-';
         let number = &self.rest[usize::from(negative)..];
+        if let Some(short) = short(number, true) {
+            let value = short.value as f64 / POWERS[short.fraction];
+            self.rest = &number[short.len + 1..];
+            return Some(if negative { -value } else { value });
+        }
         let (mut value, whole) = digits(number, 0);
         let mut len = whole;
         let mut fraction = 0;

@@ -32,7 +32,7 @@ fn highest(ranks: &mut Vec<(u32, f64)>) {
 #[firesteel::entry]
 pub fn pagerank(
     cx: &Context<'_>,
-    /// A file with a link a line, as two whole numbers below 2^32.
+    /// A file with a link a line: two pages, which are whole numbers below 2^32 without large gaps.
     input: String,
     /// How many iterations, at most 1,000 (20).
     iterations: Option<u64>,
@@ -50,10 +50,18 @@ pub fn pagerank(
     for _ in 0..iterations.unwrap_or(20).min(1_000) {
         ranks = ranks
             .join(&links)
-            .flat_map(|(_, (rank, targets))| {
+            // Pages are numbers without large gaps: what one partition gives them is added up in a list.
+            .fold_partitions(Vec::new, |sums: &mut Vec<f64>, (_, (rank, targets))| {
                 let share = rank / targets.len() as f64;
-                targets.into_iter().map(move |target| (target, share))
+                for target in targets {
+                    let page = target as usize;
+                    if page >= sums.len() {
+                        sums.resize(page + 1, 0.0);
+                    }
+                    sums[page] += share;
+                }
             })
+            .flat_map(|sums| (0_u32..).zip(sums).filter(|(_, sum)| *sum > 0.0))
             .reduce_by_key_in(partitions, |sum, more| *sum += more)
             .map_values(|sum| 1.0 - DAMPING + DAMPING * sum)
             .erased();

@@ -14,6 +14,8 @@ const AXES: usize = 8;
 const CLUSTERS: usize = 16;
 /// How far a step of the logistic regression goes.
 const RATE: f64 = 0.1;
+/// Partitions of what is cached: while one is made it lies in memory that the next one can have again.
+const PARTITIONS: u32 = 60;
 /// A point.
 pub type Point = [f64; AXES];
 /// A label and a point.
@@ -118,7 +120,7 @@ pub fn kmeans(
     /// How many iterations, at most 1,000 (10).
     iterations: Option<u64>,
 ) -> Result<Clusters> {
-    let read = cx.text_blocks(&input)?.flat_map(points);
+    let read = cx.text_blocks_in(&input, PARTITIONS)?.flat_map(points);
     let mut centres = read.take(CLUSTERS)?;
     if centres.len() < CLUSTERS {
         return Err(Context::error(format!("{input} has fewer than {CLUSTERS} points")));
@@ -183,7 +185,7 @@ pub fn logistic(
     /// How many steps, at most 10,000 (10).
     steps: Option<u64>,
 ) -> Result<Fit> {
-    let rows = cx.text_blocks(&input)?.flat_map(rows).cache().slices();
+    let rows = cx.text_blocks_in(&input, PARTITIONS)?.flat_map(rows).cache().slices();
     descend(steps, |weights| {
         rows.aggregate_with(
             weights,
