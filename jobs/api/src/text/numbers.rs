@@ -53,6 +53,12 @@ fn value_of(digits: u64) -> u64 {
     fours.wrapping_mul(10_000 * 4_294_967_296 + 1) >> 32
 }
 
+/// A value with a sign, without a branch: in most data no one can foretell it.
+#[inline(always)]
+fn signed(value: f64, negative: bool) -> f64 {
+    f64::from_bits(value.to_bits() | u64::from(negative) << 63)
+}
+
 /// A short number that is followed by a separator.
 struct Short {
     /// Its digits, as if there was no point.
@@ -147,7 +153,7 @@ impl<'a> Numbers<'a> {
         if let Some(short) = short(number, true) {
             let value = short.value as f64 / POWERS[short.fraction];
             self.rest = &number[short.len + 1..];
-            return Some(if negative { -value } else { value });
+            return Some(signed(value, negative));
         }
         let (mut value, whole) = digits(number, 0);
         let mut len = whole;
@@ -164,7 +170,7 @@ impl<'a> Numbers<'a> {
         // Both are exact, so the quotient is the nearest double.
         let value = value as f64 / POWERS[fraction];
         self.rest = &number[len..];
-        Some(if negative { -value } else { value })
+        Some(signed(value, negative))
     }
 
     /// A number that the standard library reads, up to the next separator.
