@@ -65,9 +65,9 @@ struct Source {
 }
 
 enum State {
-    /// Nobody has it, or it was taken back: the next job brings it.
+    /// Nobody has it.
     Away,
-    /// Planned; a job that was submitted has brought it, or one that is being planned will.
+    /// Planned; the first job that uses it brings it.
     Out(Arc<Out>),
     Destroyed,
 }
@@ -166,6 +166,8 @@ impl Context<'_> {
             bytes: bytes as u64,
             state: Mutex::new(State::Away),
         };
+        // Numbered now: its stage comes before those that use it.
+        source.out(key)?;
         Ok(Broadcast { key, value: Arc::new(value), source: Some(Arc::new(source)) })
     }
 }

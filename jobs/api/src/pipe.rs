@@ -304,3 +304,38 @@ impl Drop for Process {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn started(command: &[&str]) -> Process {
+        let command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
+        Process::start(&command, &[]).unwrap()
+    }
+
+    #[test]
+    fn a_command_that_nobody_wants_any_more_is_killed_and_waited_for() {
+        for command in [&["sleep", "1000"][..], &["yes"], &["cat"]] {
+            let process = started(command);
+            let id = process.child.lock().unwrap().id();
+            let entry = std::path::PathBuf::from(format!("/proc/{id}"));
+            assert!(entry.exists(), "{command:?}");
+            drop(process);
+            assert!(!entry.exists(), "{command:?}");
+        }
+    }
+
+    #[test]
+    fn input_for_a_command_that_has_ended_is_refused() {
+        let process = started(&["true"]);
+        while !process.ended().unwrap() {}
+        // What is on its way is refused, too; how much of it was taken before depends on the threads.
+        let refused = (0..1_000).any(|_| match process.feed(vec![b'x'; CHUNK]).unwrap() {
+            Fed::Refused => true,
+            Fed::Taken | Fed::Later(..) => false,
+        });
+        assert!(refused);
+    }
+}

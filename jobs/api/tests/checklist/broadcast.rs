@@ -123,6 +123,26 @@ fn what_is_kept_of_a_value_lives_as_long_as_what_uses_it() {
     .unwrap();
 }
 
+/// Attempts of one process that need the value at once, and loops that give out one after the other.
+#[test]
+fn many_values_and_attempts_at_once() {
+    let runner = LocalRunner::with_rivals(2);
+    run_on(&runner, |cx| {
+        for turn in 0..100_u64 {
+            let value = cx.broadcast(vec![turn; 1_000])?;
+            let added = cx.range(0, 8, 4).map_with(value, |value, n| {
+                (n % 2, value.value().iter().sum::<u64>() + value.value().len() as u64 * n as u64)
+            });
+            let sums = added.reduce_by_key_in(2, |sum, more| *sum += more).values();
+            assert_eq!(sums.reduce(|a, b| a + b)?, 1_000 * (8 * turn + 28));
+            drop((added, sums));
+            assert_eq!(runner.kept(), (0, 0));
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
 #[test]
 fn values_that_cannot_be_given_are_refused() {
     let inner = run(|cx| {
