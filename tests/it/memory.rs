@@ -4,7 +4,7 @@
 use crate::{machine, request, setup, stop, until, wordcount};
 use firesteel_common::event::AppEvent;
 use firesteel_common::http::{AppState, AppStatus, SubmitRequest};
-use firesteel_tests::cluster::{Cluster, artifact};
+use firesteel_tests::cluster::{Cluster, Setup, artifact};
 use firesteel_tests::process::{Footprint, footprint, open_files};
 use std::io::{BufWriter, Write};
 
@@ -15,8 +15,8 @@ const BUDGET: u64 = 24 * MIB;
 /// for themselves.
 const BOUND: u64 = BUDGET + BUDGET / 4 + 64 * MIB;
 
-fn small() -> Cluster {
-    Cluster::start(&setup().set("worker.memory", BUDGET)).unwrap()
+fn small(setup: Setup) -> Cluster {
+    Cluster::start(&setup.set("worker.memory", BUDGET)).unwrap()
 }
 
 /// Runs an application to its end, and looks at the memory of its workers all the time. Gives its answer.
@@ -62,7 +62,8 @@ fn run_watched(cluster: &mut Cluster, request: &SubmitRequest) -> String {
 #[test]
 fn a_sort_of_several_times_the_memory_stays_within_it() {
     let _machine = machine();
-    let mut cluster = small();
+    // Workers that read each other's blocks from memory and from files.
+    let mut cluster = small(Setup::new(2));
     let plugin = cluster.upload(&artifact("libsort.so").unwrap()).unwrap().hash;
     let output = cluster.scratch().join("sorted").display().to_string();
     // The job itself reads what it has written, and compares.
@@ -75,7 +76,7 @@ fn a_sort_of_several_times_the_memory_stays_within_it() {
 #[test]
 fn an_aggregation_of_several_times_the_memory_stays_within_it() {
     let _machine = machine();
-    let mut cluster = small();
+    let mut cluster = small(setup());
     let plugin = cluster.upload(&wordcount()).unwrap().hash;
     let path = cluster.scratch().join("words.txt");
     let mut file = BufWriter::new(std::fs::File::create(&path).unwrap());
