@@ -63,27 +63,19 @@ struct Assign<'a> {
     centres: &'a Centres,
 }
 
-/// The first of the nearest centres.
+/// The nearest centre. Distances are not negative, so their bits have the same order; the last four of them
+/// make room for the number of the centre, and one minimum finds both.
 #[inline(always)]
 fn nearest(point: &Point, centres: &Centres) -> usize {
-    let mut distances = [0.0; CLUSTERS];
+    let mut distances = [0.0_f64; CLUSTERS];
     for (x, centres) in point.iter().zip(centres) {
         for (distance, centre) in distances.iter_mut().zip(centres) {
             *distance += (x - centre) * (x - centre);
         }
     }
-    let mut halves = distances;
-    for half in [8, 4, 2, 1] {
-        for at in 0..half {
-            let (a, b) = (halves[at], halves[at + half]);
-            halves[at] = if b < a { b } else { a };
-        }
-    }
-    let mut found = 0_u32;
-    for (at, distance) in distances.iter().enumerate() {
-        found |= u32::from(*distance == halves[0]) << at;
-    }
-    found.trailing_zeros() as usize % CLUSTERS
+    let last = CLUSTERS as u64 - 1;
+    let numbered = (0_u64..).zip(&distances).map(|(at, distance)| (distance.to_bits() & !last) | at);
+    (numbered.fold(u64::MAX, u64::min) & last) as usize
 }
 
 impl Kernel for Assign<'_> {
