@@ -122,7 +122,7 @@ where
     /// What records own is counted again when there may be a quarter more of it.
     fn count_later(&mut self) {
         let owns = needs_drop::<K>() || needs_drop::<A>();
-        self.counts_at = if owns { self.drained + self.drained / 4 + 32 } else { u64::MAX };
+        self.counts_at = if owns { self.drained + (self.drained / 4).max(1) } else { u64::MAX };
     }
 
     #[cold]

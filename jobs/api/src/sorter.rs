@@ -11,6 +11,8 @@ use std::mem::needs_drop;
 
 /// So many records are held whatever is granted: they may be large.
 const RECORDS_MIN: usize = 16;
+/// What records own is asked for in steps of at least so many bytes.
+const HEAP_STEP: u64 = 16 * 1024;
 
 /// The order of keys.
 #[derive(Clone, Copy)]
@@ -39,6 +41,8 @@ pub struct Sorter<'t, 's, K, V> {
     asks_at: usize,
     /// What the records own beyond their size, in bytes.
     heap: u64,
+    /// With how much of it memory is asked for.
+    heap_at: u64,
     ledger: Ledger<'s>,
     runs: Runs,
     failure: Option<Error>,
@@ -53,6 +57,7 @@ impl<'t, 's, K: Record<'s> + Ord, V: Record<'s>> Sorter<'t, 's, K, V> {
             records: Vec::new(),
             asks_at: 0,
             heap: 0,
+            heap_at: u64::MAX,
             ledger: Ledger::new(task),
             runs: Runs::default(),
             failure: None,
@@ -62,7 +67,11 @@ impl<'t, 's, K: Record<'s> + Ord, V: Record<'s>> Sorter<'t, 's, K, V> {
     /// Adds a record. [`ENOUGH`] means that it failed; why is told at the end.
     #[inline(always)]
     pub fn push(&mut self, record: (K, V)) -> Flow {
-        if self.records.len() >= self.asks_at && self.check().is_break() {
+        let mut asks = self.records.len() >= self.asks_at;
+        if needs_drop::<(K, V)>() {
+            asks |= self.heap >= self.heap_at;
+        }
+        if asks && self.check().is_break() {
             return ENOUGH;
         }
         if needs_drop::<(K, V)>() {
@@ -91,16 +100,15 @@ impl<'t, 's, K: Record<'s> + Ord, V: Record<'s>> Sorter<'t, 's, K, V> {
         let capacity = if full { (2 * len).max(256) } else { self.records.capacity() };
         let room = capacity.saturating_mul(size_of::<(K, V)>()) as u64;
         // A stable sort needs half as much again.
-        if !self.ledger.cover(room + room / 2 + self.heap + self.heap / 8) && len >= RECORDS_MIN {
+        let heap = self.heap + (self.heap / 8).max(HEAP_STEP);
+        let heap = if needs_drop::<(K, V)>() { heap } else { 0 };
+        if !self.ledger.cover(room + room / 2 + heap) && len >= RECORDS_MIN {
             self.spill()?;
         } else if full {
             self.records.reserve_exact(capacity - len);
         }
         self.asks_at = self.records.capacity();
-        if needs_drop::<(K, V)>() {
-            let len = self.records.len();
-            self.asks_at = self.asks_at.min(len + (len / 8).max(RECORDS_MIN));
-        }
+        self.heap_at = self.heap + (self.heap / 8).max(HEAP_STEP);
         Ok(())
     }
 
