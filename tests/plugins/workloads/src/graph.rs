@@ -41,7 +41,7 @@ pub fn pagerank(
 ) -> Result<Ranks> {
     let partitions = partitions.map_or(cx.slots(), |many| many.min(1 << 20) as u32);
     let links = cx
-        .text_blocks(&input)?
+        .text_blocks_in(&input, 2 * cx.default_parallelism())?
         .flat_map(pairs)
         .map(|(from, to)| (from as u32, to as u32))
         .group_by_key_in(partitions)

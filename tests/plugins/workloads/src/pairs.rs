@@ -14,7 +14,8 @@ pub fn pairs<'a>(text: &'a str) -> impl Iterator<Item = (u64, u64)> + 'a {
 }
 
 fn read<'s>(cx: &Context<'s>, path: &str) -> Result<Rdd<'s, impl Operator<'s, Item = (u64, u64)> + use<'s>>> {
-    Ok(cx.text_blocks(path)?.flat_map(pairs))
+    // Several tasks for each slot, so that the last ones end together.
+    Ok(cx.text_blocks_in(path, 2 * cx.default_parallelism())?.flat_map(pairs))
 }
 
 /// What a join finds.
