@@ -24,6 +24,9 @@ use workload::{WORKLOADS, Workload};
 /// How workers of one machine fetch from each other: the settings of `shuffle.same_host`.
 const TRANSPORTS: [&str; 2] = ["tcp", "map"];
 
+/// With less memory a worker has no room for a cache at all, and nothing is to be expected of it.
+const MEMORY_MIN: u64 = 64 << 20;
+
 #[derive(Debug, Args)]
 pub struct RddArgs {
     /// A directory of programs to compare with: `DIR/cost WORKLOAD THREADS ARGS…` does the same by hand
@@ -155,7 +158,7 @@ fn half_cached(cached: &Workload, read: &Workload, data: &Data, runs: usize) -> 
         "logistic_half_cached memory={memory} seconds={half:.3} read_anew={none:.3} ratio={:.2}",
         half / none
     );
-    Ok((half >= none).then(|| "logistic_half_cached".to_owned()))
+    Ok((half >= none && memory >= MEMORY_MIN).then(|| "logistic_half_cached".to_owned()))
 }
 
 /// A cluster with the plugins of the workloads.
