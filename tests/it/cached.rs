@@ -1,5 +1,5 @@
-//! Cached partitions outlive what has made them: their executor, and the worker that is asked to leave. A worker
-//! that dies costs its own and no others.
+//! Cached partitions outlive what has made them: their executor, and the worker that is asked to leave. A
+//! worker that dies costs its own and no others.
 
 use crate::faults::kill_executors;
 use crate::{machine, request, setup, stop, until};

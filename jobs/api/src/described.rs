@@ -36,8 +36,8 @@ impl<'s, Op: Operator<'s>> Rdd<'s, Op> {
         self.op.storage_level()
     }
 
-    /// How it is made, a line for each stage: its partitions, its operators (the last one first), and indented
-    /// below it the shuffles that it reads.
+    /// How it is made, a line for each stage: its partitions, its operators (the last one first), and
+    /// indented below it the shuffles that it reads.
     ///
     /// # Errors
     /// What its operators fail with.

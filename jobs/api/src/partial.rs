@@ -1,8 +1,8 @@
 //! Actions that answer within a time, with what is known by then.
 //!
-//! What is not known is taken to be like what is: a count as one of independent events at the rate seen so far,
-//! numbers as more of the same. So the answers are about right where records lie over the partitions without
-//! an order, and the confidence says nothing about data that lie otherwise.
+//! What is not known is taken to be like what is: a count as one of independent events at the rate seen so
+//! far, numbers as more of the same. So the answers are about right where records lie over the partitions
+//! without an order, and the confidence says nothing about data that lie otherwise.
 
 mod quantile;
 
@@ -48,8 +48,8 @@ impl Bounded {
     }
 }
 
-/// What an action has found within its time. Its job goes on, and stops when this is dropped. The dataset must
-/// live until then: what it alone refers to is freed with it.
+/// What an action has found within its time. Its job goes on, and stops when this is dropped. The dataset
+/// must live until then: what it alone refers to is freed with it.
 pub struct PartialResult<R> {
     value: R,
     rest: Option<Box<dyn FnOnce() -> Result<R>>>,
@@ -252,7 +252,8 @@ fn mean_of(parts: &BTreeMap<u32, Stats>, seen: Seen) -> Bounded {
     Bounded { mean, low: mean - reach, high: mean + reach, confidence: seen.confidence }
 }
 
-/// The sum of all numbers, from that of some: the mean of the rest times its count, neither of which is known.
+/// The sum of all numbers, from that of some: the mean of the rest times its count, neither of which is
+/// known.
 fn sum_of(parts: &BTreeMap<u32, Stats>, seen: Seen) -> Bounded {
     let stats = stats_of(parts);
     if seen.share >= 1.0 {

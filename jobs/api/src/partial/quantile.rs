@@ -81,8 +81,8 @@ pub fn student(probability: f64, degrees: u64) -> f64 {
 }
 
 /// The least whole number that a count does not exceed with this probability, of which is known that `seen`
-/// others have come while a `share` of all was looked at: a Poisson number whose rate is known from these alone
-/// (a negative binomial distribution).
+/// others have come while a `share` of all was looked at: a Poisson number whose rate is known from these
+/// alone (a negative binomial distribution).
 pub fn unseen(seen: u64, share: f64, probability: f64) -> f64 {
     // One more than was seen guards small counts.
     let successes = seen as f64 + 1.0;

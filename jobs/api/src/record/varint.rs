@@ -1,4 +1,5 @@
-//! Whole numbers in one to ten bytes, seven bits to the byte, the low ones first: a byte below 128 is the last.
+//! Whole numbers in one to ten bytes, seven bits to the byte, the low ones first: a byte below 128 is the
+//! last.
 
 use super::{Reader, damaged};
 use firesteel_common::Result;

@@ -198,7 +198,9 @@ mod tests {
             let mut text = String::new();
             for (whole, decimal, short) in &numbers {
                 let short = *short as f64 / 1e4;
-                text += &format!("{whole}{separator}{decimal:e}{separator}{decimal}{separator}{short:.4}{separator}");
+                let decimals = [format!("{decimal:e}"), decimal.to_string(), format!("{short:.4}")];
+                let all = std::iter::once(whole.to_string()).chain(decimals);
+                all.for_each(|number| text += &format!("{number}{separator}"));
             }
             let mut read = Numbers::new(&text);
             for (whole, decimal, short) in &numbers {

@@ -76,7 +76,8 @@ fn hits(action: impl for<'s> Fn(&Context<'s>, u64) -> Result<PartialResult<Bound
 
 #[test]
 fn what_is_found_in_time_is_right_as_often_as_it_says() {
-    // Of 100 at a confidence of 0.9, 90 are expected, and fewer than 80 or more than 99 are one in a thousand.
+    // Of 100 at a confidence of 0.9, 90 are expected, and fewer than 80 or more than 99 are one in a
+    // thousand.
     let counts = hits(|cx, seed| cx.range(0, 4_000, 20).sample(false, 0.1, seed)?.count_approx(SOON, 0.9));
     let means = hits(|cx, seed| {
         cx.range(0, 4_000, 20).sample(false, 0.1, seed)?.map(|n| n * 7_919 % 1_000).mean_approx(SOON, 0.9)

@@ -374,14 +374,9 @@ impl Script {
                 let app = AppId(u64::from(words.number("app", 1)));
                 self.app = AppAttemptId { app, attempt: 1 };
                 let program = (command == "submit").then(program);
-                let options = words.options();
-                self.step(Event::SubmitApp(AppSubmission {
-                    app,
-                    attempt: 1,
-                    submitted_ms: 0,
-                    program,
-                    options,
-                }));
+                let (attempt, submitted_ms, options) = (1, 0, words.options());
+                let submission = AppSubmission { app, attempt, submitted_ms, program, options };
+                self.step(Event::SubmitApp(submission));
             }
             "as" => self.app = AppAttemptId { app: AppId(words.0[0].parse().unwrap()), attempt: 1 },
             "attach" => {

@@ -1,7 +1,8 @@
 //! `scripts/bench rdd`: ten workloads on two one-core workers, once with fetches over TCP and once mapped,
 //! beside hand-written programs on the same data, in turns. Answers are compared before times are.
 //!
-//! What is *not* here: the workloads themselves, which are jobs (`jobs/wordcount`, `tests/plugins/workloads`).
+//! What is *not* here: the workloads themselves, which are jobs (`jobs/wordcount`,
+//! `tests/plugins/workloads`).
 
 mod baseline;
 mod data;

@@ -53,8 +53,8 @@ pub fn compare(workload: &str, ours: &str, theirs: &str) -> Result<()> {
     Err(failed(format!("{workload}: our answer is not theirs")).with_detail(format!("{ours}\n{theirs}")))
 }
 
-/// The numbers of a text that stand alone. A sum of squares of counts, which the hand-written word count tells
-/// and ours does not, is left out.
+/// The numbers of a text that stand alone. A sum of squares of counts, which the hand-written word count
+/// tells and ours does not, is left out.
 fn numbers(text: &str) -> Vec<String> {
     let parts = text.split(|c: char| c.is_whitespace() || "\"[]{}:=,".contains(c));
     let mut numbers = Vec::new();

@@ -41,8 +41,8 @@ const PLAIN: Workload = Workload {
     exact: true,
 };
 
-/// All of them, in the order in which they run. The bars are targets divided by the times of two threads, both
-/// measured on one machine.
+/// All of them, in the order in which they run. The bars are targets divided by the times of two threads,
+/// both measured on one machine.
 pub const WORKLOADS: [Workload; 10] = [
     Workload {
         name: "first_result",

@@ -20,8 +20,8 @@ pub struct TextGradient<'a> {
     pub weights: &'a Point,
 }
 
-/// The exponential function without a branch or a call. `x` is kept where the result is finite; it is off by a
-/// few units in the last place.
+/// The exponential function without a branch or a call. `x` is kept where the result is finite; it is off by
+/// a few units in the last place.
 #[inline(always)]
 fn exp(x: f64) -> f64 {
     // x = n ln 2 + r with a whole n and |r| <= ln 2 / 2. Adding and subtracting 1.5 * 2^52 rounds to whole
