@@ -1,6 +1,7 @@
 //! `scripts/bench`: figures on stdout, nothing else written. What they mean stands in `docs/benchmarks.md`.
 
 mod heartbeats;
+mod memory;
 mod queue;
 mod rdd;
 
@@ -27,6 +28,8 @@ enum What {
     Scheduler(SchedulerArgs),
     /// Many applications at once, and a restart of the master in the middle
     Queue(queue::QueueArgs),
+    /// More data than memory, and a shuffle of many tasks
+    Memory(memory::MemoryArgs),
     /// The heartbeats of many workers
     Heartbeats(heartbeats::HeartbeatsArgs),
 }
@@ -53,6 +56,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         What::Rdd(args) => rdd::run(args),
         What::Scheduler(args) => scheduler(args),
         What::Queue(args) => queue::run(args),
+        What::Memory(args) => memory::run(args),
         What::Heartbeats(args) => heartbeats::run(args),
     }
 }

@@ -67,3 +67,19 @@ fn main() -> ExitCode {
 fn failed(message: impl Into<String>) -> Error {
     Error::new(ErrorCode::JobFailed, message)
 }
+
+/// A submission of nothing, to be filled in.
+fn nothing() -> firesteel_common::http::SubmitRequest {
+    firesteel_common::http::SubmitRequest {
+        name: String::new(),
+        plugin: None,
+        entry: String::new(),
+        args: Default::default(),
+        sql: None,
+        tables: Default::default(),
+        conf: Default::default(),
+        tags: Default::default(),
+        deploy_mode: Default::default(),
+        idempotency_key: None,
+    }
+}

@@ -9,7 +9,7 @@ mod data;
 mod workload;
 
 use super::{local_ready, median_of};
-use crate::{failed, timing};
+use crate::{failed, nothing, timing};
 use baseline::{Told, compare, hand_written};
 use clap::Args;
 use data::Data;
@@ -190,16 +190,10 @@ impl Bench {
     fn run(&self, workload: &Workload, data: &Data) -> Result<Answer> {
         let args = workload.args.iter().map(|(name, value)| ((*name).to_owned(), data.value(value)));
         let request = SubmitRequest {
-            name: String::new(),
             plugin: self.plugins.get(workload.plugin).copied(),
             entry: workload.entry.to_owned(),
             args: args.collect(),
-            sql: None,
-            tables: Default::default(),
-            conf: BTreeMap::new(),
-            tags: BTreeMap::new(),
-            deploy_mode: Default::default(),
-            idempotency_key: None,
+            ..nothing()
         };
         let begin = Instant::now();
         let (app, answer) = self.cluster.run(&request)?;

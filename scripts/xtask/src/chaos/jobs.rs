@@ -5,8 +5,7 @@
 
 use super::draw::Draw;
 use super::plain;
-use super::rows::nothing;
-use crate::failed;
+use crate::{failed, nothing};
 use clap::ValueEnum;
 use firesteel_common::error::{Error, Result};
 use firesteel_common::http::SubmitRequest;

@@ -4,8 +4,7 @@
 //! The same application runs twice on the same cluster: undisturbed, then with the fault planted. The counts
 //! are read from the event log of the second run, and nothing else.
 
-use super::rows::nothing;
-use crate::{failed, text};
+use crate::{failed, nothing, text};
 use clap::{Args, ValueEnum};
 use firesteel_common::error::{Error, Result};
 use firesteel_common::event::{AppEvent, LoggedEvent};

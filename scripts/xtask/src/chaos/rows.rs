@@ -13,8 +13,6 @@ mod workers;
 use super::draw::Draw;
 use super::lab::Finding;
 use firesteel_common::error::Result;
-use firesteel_common::http::SubmitRequest;
-use std::collections::BTreeMap;
 
 /// What a row may use.
 #[derive(Debug)]
@@ -84,22 +82,6 @@ pub const ROWS: &[Row] = &[
     row(36, true, workers::leaves, "a worker is asked to leave"),
     row(38, true, version::skew, "a worker of another version"),
 ];
-
-/// A submission of nothing, to be filled in.
-pub(super) fn nothing() -> SubmitRequest {
-    SubmitRequest {
-        name: String::new(),
-        plugin: None,
-        entry: String::new(),
-        args: BTreeMap::new(),
-        sql: None,
-        tables: BTreeMap::new(),
-        conf: BTreeMap::new(),
-        tags: BTreeMap::new(),
-        deploy_mode: Default::default(),
-        idempotency_key: None,
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,9 @@
 //! Rows 20 to 22: blocks that are damaged, cut short, or that somebody else lays hands on.
 
-use super::{Trial, nothing};
+use super::Trial;
 use crate::chaos::jobs::{Job, Kind};
 use crate::chaos::lab::{Finding, Lab, ensure, only_lost_ran_again, until};
+use crate::nothing;
 use firesteel_common::error::{Error, Result};
 use firesteel_common::event::{AppEvent, FetchCause, LossReason};
 use firesteel_common::http::SubmitRequest;

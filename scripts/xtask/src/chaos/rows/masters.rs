@@ -1,10 +1,10 @@
 //! Rows 7 and 9: the master dies at any moment, also between its journal and its answer. No accepted
 //! application is lost, none is there twice, none that has an outcome runs again.
 
-use super::{Trial, nothing};
+use super::Trial;
 use crate::chaos::jobs::{Job, Kind};
 use crate::chaos::lab::{Finding, Lab, ensure};
-use crate::failed;
+use crate::{failed, nothing};
 use firesteel_common::error::{Error, ErrorCode, Result};
 use firesteel_common::http::{AppStatus, SubmitRequest};
 use firesteel_common::id::{AppId, PluginHash};

@@ -101,7 +101,7 @@ pub fn poison(_: &mut Trial) -> Result<Finding> {
         plugin: Some(plugin),
         entry: "empty_tasks".into(),
         args: BTreeMap::from([("count".to_owned(), "1".to_owned())]),
-        ..crate::chaos::rows::nothing()
+        ..crate::nothing()
     };
     let app = lab.cluster.submit(&request)?.app;
     let error = error_of(&lab.cluster.wait(app)?)?;
