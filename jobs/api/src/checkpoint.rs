@@ -103,7 +103,8 @@ impl<'s, T: Record<'s>, Op: Operator<'s, Item = T>> Rdd<'s, Op> {
 
     /// Keeps the partitions with the workers now, in memory or on their disks, and gives the dataset that
     /// reads them: the same partitions, and nothing of what they were made of. Cheaper than
-    /// [`Rdd::checkpoint`], and gone with a worker: a job then fails with `BLOCK_MISSING`.
+    /// [`Rdd::checkpoint`], and gone with a worker: the tasks of a job that reads it then fail with
+    /// `BLOCK_MISSING`, and the job when they have been tried often enough.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY` if a worker has room for a partition neither in memory nor on its disk, or what the

@@ -6,6 +6,7 @@ use super::answers::Answer;
 use super::host::Host;
 use super::signal::Signal;
 use super::task::release_memory;
+use super::trim::trim;
 use firesteel_common::protocol::executor::FromExecutor;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -14,6 +15,9 @@ use std::sync::Arc;
 const STEP: u64 = 1024 * 1024;
 /// What was granted for charges and is not needed goes back when it is more than this.
 const SPARE_MAX: u64 = 4 * STEP;
+/// After an engine that had more than this share of the worker's memory, the allocator gives back what it
+/// keeps.
+const LARGE_SHARE: u64 = 4;
 
 /// The memory of one attempt.
 pub struct TaskMemory {
@@ -28,6 +32,8 @@ struct State {
     granted: u64,
     /// Of these, for charges.
     for_charges: u64,
+    /// The most that its engine had at once.
+    most: u64,
     /// Of these, what is charged.
     charged: u64,
     /// Whether the last question for a charge was refused, and nothing was returned since.
@@ -54,7 +60,9 @@ impl TaskMemory {
             state.granted - state.for_charges
         };
         let granted = self.ask(bytes, Some(held));
-        self.state.lock().granted += granted;
+        let mut state = self.state.lock();
+        state.granted += granted;
+        state.most = state.most.max(state.granted - state.for_charges);
         granted
     }
 
@@ -134,13 +142,13 @@ impl TaskMemory {
 
     /// The attempt has ended: everything goes back. What is still charged counts no more.
     pub fn close(&self) {
-        let bytes = {
-            let mut state = self.state.lock();
-            let bytes = state.granted;
-            *state = State { closed: true, ..State::default() };
-            bytes
-        };
-        self.give_back(bytes);
+        let State { granted, most, .. } =
+            std::mem::replace(&mut *self.state.lock(), State { closed: true, ..State::default() });
+        // Nobody else can have what the allocator keeps of it.
+        if most > self.host.setup.memory / LARGE_SHARE {
+            trim();
+        }
+        self.give_back(granted);
     }
 }
 

@@ -22,6 +22,7 @@ mod task;
 mod task_io;
 #[cfg(test)]
 mod tests;
+mod trim;
 
 use crate::isolate;
 use engine::BuiltIn;

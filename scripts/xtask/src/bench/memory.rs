@@ -28,7 +28,7 @@ pub struct MemoryArgs {
     #[arg(long, default_value_t = 256)]
     memory: u64,
     /// Partitions of these records
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 16)]
     partitions: u64,
     /// Map tasks, and as many reducers, of the shuffle of many tasks
     #[arg(long, default_value_t = 2_000)]
@@ -78,7 +78,8 @@ pub fn run(args: &MemoryArgs) -> Result<()> {
         let bar = args.memory * MIB * 5 / 4 + BESIDE;
         let peak = watched.peak.total();
         println!(
-            "memory_{name} mb={} memory_mib={} seconds={:.1} peak_mib={} anonymous_mib={} bar_mib={} spilled_mb={} {}",
+            "memory_{name} mb={} memory_mib={} seconds={:.1} peak_mib={} anonymous_mib={} bar_mib={} \
+             spilled_mb={} {}",
             args.mb,
             args.memory,
             watched.seconds,
@@ -107,7 +108,8 @@ fn many(cluster: &mut Cluster, args: &MemoryArgs) -> Result<Vec<String>> {
     let watched = watch(cluster, &submission(plugin, "exchange", &arguments))?;
     let master = process::memory(cluster.pids().first().copied().unwrap_or_default())?;
     println!(
-        "shuffle maps={0} reducers={0} seconds={1:.1} master_peak_mib={2:.0} worker_peak_mib={3} files={4} {5}",
+        "shuffle maps={0} reducers={0} seconds={1:.1} master_peak_mib={2:.0} worker_peak_mib={3} \
+         files={4} {5}",
         args.tasks,
         watched.seconds,
         master.peak,
