@@ -8,7 +8,7 @@
 pub(crate) mod tests;
 
 use crate::error::{Error, ErrorCode};
-use crate::id::{AppAttemptId, AppId, DatasetId, JobId, StageId, plain_number};
+use crate::id::{AppAttemptId, AppId, DatasetId, JobId, StageId, TaskId, plain_number};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -133,6 +133,18 @@ pub struct BlockId {
     pub app: AppAttemptId,
     /// What it is.
     pub kind: BlockKind,
+}
+
+impl BlockId {
+    /// The attempt that wrote it, if it is a map output.
+    pub fn map_task(&self) -> Option<TaskId> {
+        match self.kind {
+            BlockKind::MapOutput { stage, partition, attempt } => {
+                Some(TaskId { app: self.app, stage, partition, attempt })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A cached partition that lies on a worker.

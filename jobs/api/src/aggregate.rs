@@ -6,7 +6,7 @@
 
 use crate::key::{Digest, Key};
 use crate::memory::{Ledger, key_too_large};
-use crate::operator::{ENOUGH, Flow, MORE};
+use crate::operator::{ENOUGH, Flow, MORE, more_unless};
 use crate::record::Record;
 use crate::spill::{CHUNK, FAN_IN, Merge, Ordered, Run, RunWriter, Runs};
 use crate::table::{QUEUE, Table};
@@ -128,13 +128,8 @@ where
     #[cold]
     #[inline(never)]
     fn check(&mut self) -> Flow {
-        match self.make_room() {
-            Ok(()) => MORE,
-            Err(error) => {
-                self.failure = Some(error);
-                ENOUGH
-            }
-        }
+        let done = self.make_room();
+        more_unless(done, &mut self.failure)
     }
 
     /// Asks for the memory to go on with, or spills.

@@ -6,8 +6,8 @@
 use crate::checkpoint::Checkpoint;
 use crate::plan::{Needs, Parents, Partitioner};
 use crate::task::Task;
-use firesteel_common::Result;
 use firesteel_common::block::StorageLevel;
+use firesteel_common::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ops::ControlFlow;
@@ -18,6 +18,17 @@ pub type Flow = ControlFlow<()>;
 pub const MORE: Flow = ControlFlow::Continue(());
 /// A sink has enough.
 pub const ENOUGH: Flow = ControlFlow::Break(());
+
+/// Goes on if it went well; else remembers why not, and has enough.
+pub(crate) fn more_unless(done: Result<()>, failure: &mut Option<Error>) -> Flow {
+    match done {
+        Ok(()) => MORE,
+        Err(error) => {
+            *failure = Some(error);
+            ENOUGH
+        }
+    }
+}
 
 /// What only this crate's operators and outputs have: others could hand records out of their task.
 pub trait Sealed {}

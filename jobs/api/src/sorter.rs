@@ -2,7 +2,7 @@
 //! runs that are merged at the end. Equal keys keep their order, whatever was spilled.
 
 use crate::memory::Ledger;
-use crate::operator::{ENOUGH, Flow, MORE};
+use crate::operator::{ENOUGH, Flow, MORE, more_unless};
 use crate::record::Record;
 use crate::spill::{CHUNK, Merge, Ordered, Run, RunWriter, Runs};
 use crate::task::Task;
@@ -84,13 +84,8 @@ impl<'t, 's, K: Record<'s> + Ord, V: Record<'s>> Sorter<'t, 's, K, V> {
     #[cold]
     #[inline(never)]
     fn check(&mut self) -> Flow {
-        match self.make_room() {
-            Ok(()) => MORE,
-            Err(error) => {
-                self.failure = Some(error);
-                ENOUGH
-            }
-        }
+        let done = self.make_room();
+        more_unless(done, &mut self.failure)
     }
 
     /// Asks for the memory to go on with, or spills.

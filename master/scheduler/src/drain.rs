@@ -124,7 +124,7 @@ impl Scheduler {
         let copied: Vec<BlockId> = copied.map(|(block, _)| block).collect();
         match self.run_of(app) {
             Some((run, cluster)) => {
-                let outputs: Vec<TaskId> = copied.iter().filter_map(output_of).collect();
+                let outputs: Vec<TaskId> = copied.iter().filter_map(BlockId::map_task).collect();
                 run.outputs_moved(cluster, from, target, &outputs);
                 // Whether it was made of what there is now is not known here.
                 run.partitions_held(cluster, target, &copied, false);
@@ -135,16 +135,6 @@ impl Scheduler {
         if self.cluster.workers.get(from).is_some_and(|worker| worker.drain.is_some()) {
             self.advance_drain(from);
         }
-    }
-}
-
-/// The attempt that wrote a map output; `None` for other blocks.
-fn output_of(block: &BlockId) -> Option<TaskId> {
-    match block.kind {
-        BlockKind::MapOutput { stage, partition, attempt } => {
-            Some(TaskId { app: block.app, stage, partition, attempt })
-        }
-        _ => None,
     }
 }
 

@@ -79,7 +79,7 @@ pub(crate) struct App {
 impl App {
     /// What is known of a block, if it is held.
     pub(crate) fn find(&self, block: &BlockId) -> Option<OpenedBlock> {
-        match output_of(block) {
+        match block.map_task() {
             Some(task) => self.outputs.get(&task).map(|status| OpenedBlock {
                 bytes: status.bytes(),
                 status: Some(status.clone()),
@@ -124,16 +124,6 @@ pub(crate) fn output_block(task: &TaskId) -> BlockId {
 pub(crate) fn result_block(task: &TaskId) -> BlockId {
     let TaskId { app, stage, partition, attempt } = *task;
     BlockId { app, kind: BlockKind::Result { stage, partition, attempt } }
-}
-
-/// The attempt that wrote a map output; `None` for other blocks.
-pub(crate) fn output_of(block: &BlockId) -> Option<TaskId> {
-    match block.kind {
-        BlockKind::MapOutput { stage, partition, attempt } => {
-            Some(TaskId { app: block.app, stage, partition, attempt })
-        }
-        _ => None,
-    }
 }
 
 /// The attempt that wrote a result; `None` for other blocks.

@@ -1,6 +1,6 @@
 //! Blocks: which of them this worker holds for whom. Bytes are the shell's.
 
-use crate::app::{Held, output_of, result_of};
+use crate::app::{Held, result_of};
 use crate::core::WorkerCore;
 use crate::event::WorkerEffect;
 use firesteel_common::block::{BlockId, BlockKind, StorageLevel};
@@ -34,7 +34,7 @@ impl WorkerCore {
         bytes: u64,
         out: &mut Vec<WorkerEffect>,
     ) {
-        let fits = block.app == id && output_of(&block).is_none() && result_of(&block).is_none();
+        let fits = block.app == id && block.map_task().is_none() && result_of(&block).is_none();
         let kept = fits && self.executor_lives(id);
         match self.apps.get_mut(&id) {
             Some(app) if kept => {
@@ -119,7 +119,7 @@ impl WorkerCore {
         for block in blocks {
             if let Some(app) = self.apps.get_mut(&block.app) {
                 app.blocks.remove(block);
-                if let Some(task) = output_of(block) {
+                if let Some(task) = block.map_task() {
                     app.outputs.remove(&task);
                 }
             }

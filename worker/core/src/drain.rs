@@ -1,7 +1,7 @@
 //! How a worker leaves, and how it copies blocks of another: of one that leaves, or as replicas. What is
 //! copied, and by whom, the master decides; bytes are the shell's.
 
-use crate::app::{Held, output_of};
+use crate::app::Held;
 use crate::core::WorkerCore;
 use crate::event::WorkerEffect;
 use firesteel_common::block::{BlockCopy, BlockId, BlockKind};
@@ -48,7 +48,7 @@ impl WorkerCore {
         let here: Vec<(BlockId, bool)> =
             own.filter(|block| app.find(block).is_some()).map(|block| (block, true)).collect();
         blocks.retain(|copy| {
-            let may_come = match (copy.block.kind, output_of(&copy.block)) {
+            let may_come = match (copy.block.kind, copy.block.map_task()) {
                 (BlockKind::Cached { .. }, _) => copy.status.is_none(),
                 (_, Some(task)) => copy.status.is_some() && !app.knows(&task),
                 _ => false,
@@ -80,7 +80,7 @@ impl WorkerCore {
             let wanted = self.apps.get_mut(&id).and_then(|app| Some((app.copying.remove(&block)?, app)));
             match (wanted, copied) {
                 (Some((copy, app)), Some(bytes)) if registered => {
-                    match (output_of(&block), copy.status) {
+                    match (block.map_task(), copy.status) {
                         (Some(task), Some(status)) => drop(app.outputs.insert(task, status)),
                         _ => drop(app.blocks.insert(block, Held { bytes, level: copy.level })),
                     }

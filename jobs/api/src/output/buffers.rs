@@ -4,7 +4,7 @@
 use crate::arena::Owner;
 use crate::files::SpillFile;
 use crate::memory::Ledger;
-use crate::operator::{ENOUGH, Flow, MORE};
+use crate::operator::{Flow, MORE, more_unless};
 use crate::record::{Record, type_tag};
 use crate::task::{Produced, Task};
 use firesteel_common::task::MapOutputWriter;
@@ -74,7 +74,7 @@ impl<'t, 's> Buffers<'t, 's> {
         }
     }
 
-    /// Adds a record. [`ENOUGH`] means that it failed; why is told at the end.
+    /// Adds a record. [`crate::operator::ENOUGH`] means that it failed; why is told at the end.
     #[inline(always)]
     pub fn push<T: Record<'s>>(&mut self, reducer: u32, record: &T) -> Flow {
         let (records, bytes) = &mut self.buffers[reducer as usize];
@@ -96,13 +96,8 @@ impl<'t, 's> Buffers<'t, 's> {
             self.asks_at = next;
             return MORE;
         }
-        match self.spill() {
-            Ok(()) => MORE,
-            Err(error) => {
-                self.failure = Some(error);
-                ENOUGH
-            }
-        }
+        let done = self.spill();
+        more_unless(done, &mut self.failure)
     }
 
     /// Writes all buffers to disk, in frames that do not care where a buffer ends.
