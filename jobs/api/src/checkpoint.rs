@@ -3,8 +3,8 @@
 use crate::context::Context;
 use crate::operator::Operator;
 use crate::ops::binary::ObjectFiles;
+use crate::ops::cached::Cached;
 use crate::ops::checkpoint::{Checkpointed, LocallyCheckpointed};
-use crate::ops::erased::{Cached, Erased};
 use crate::output::action::Count;
 use crate::output::save::{Codec, SaveObjects, part_name};
 use crate::plan::Dataset;
@@ -112,8 +112,7 @@ impl<'s, T: Record<'s>, Op: Operator<'s, Item = T>> Rdd<'s, Op> {
     pub fn local_checkpoint(&self) -> Result<Rdd<'s, LocallyCheckpointed<T>>> {
         let dataset = Dataset::new(&self.driver);
         let partitions = self.partitions()? as u32;
-        let upstream = Erased::new(self.op.clone());
-        let kept = Cached::needed(dataset.clone(), StorageLevel::MemoryAndDisk, upstream);
+        let kept = Cached::needed(dataset.clone(), StorageLevel::MemoryAndDisk, self.op.clone());
         self.driver.run("local_checkpoint", &kept, Count, |_, _| Ok(()))?;
         Ok(self.then(LocallyCheckpointed::new(dataset, partitions, self.op.partitioner())))
     }

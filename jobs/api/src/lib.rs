@@ -79,6 +79,11 @@ mod control;
 mod described;
 mod driver;
 pub mod files;
+/// Whole numbers that are written in full, as four bytes or so, instead of short: of a cached dataset of them
+/// [`Rdd::slices`] reads a partition in place. `get` and `new` convert.
+pub mod fixed {
+    pub use crate::record::plain::{I32, I64, U16, U32, U64};
+}
 mod func;
 mod future;
 #[doc(hidden)]

@@ -6,7 +6,8 @@ use crate::driver::Driver;
 use crate::func::Func;
 use crate::key::Key;
 use crate::operator::Operator;
-use crate::ops::erased::{Cached, Erased};
+use crate::ops::cached::Cached;
+use crate::ops::erased::Erased;
 use crate::ops::keyed::{KeyBy, Keys, WithUnit};
 use crate::ops::narrow::{
     Captures, Filter, FilterWith, FlatMap, FlatMapWith, Map, MapPartitions, MapPartitionsWith, MapWith,
@@ -188,8 +189,7 @@ impl<'s, T: Record<'s>, Op: Operator<'s, Item = T>> Rdd<'s, Op> {
 
     /// [`Rdd::cache`] with a choice of what happens when there is no room in memory.
     pub fn persist(&self, level: StorageLevel) -> Rdd<'s, Cached<'s, T>> {
-        let upstream = Erased::new(self.op.clone());
-        self.then(Cached::new(Dataset::new(&self.driver), level, upstream))
+        self.then(Cached::new(Dataset::new(&self.driver), level, self.op.clone()))
     }
 }
 

@@ -8,7 +8,6 @@ mod varint;
 
 use firesteel_common::{Error, ErrorCode, Result};
 pub use varint::put_varint;
-use zerocopy::IntoBytes;
 
 /// Reads records from bytes that live as long as the task.
 pub struct Reader<'s> {
@@ -90,6 +89,13 @@ pub trait Record<'s>: Sized + Send + 's {
     /// # Errors
     /// `CODEC` if the bytes are not one.
     fn decode(reader: &mut Reader<'s>) -> Result<Self>;
+
+    /// Reads several, one after the other, from bytes that need not stay in place.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn decode_all(reader: &mut Reader<'_>, count: usize) -> Result<Vec<Self>> {
+        items_of(reader, count, Self::decode_owned)
+    }
 
     /// Whether it borrows nothing, and [`Record::decode_owned`] reads it. What such records are read from is
     /// let go at once; of others it is held until the task ends.
@@ -186,6 +192,25 @@ macro_rules! signed {
 }
 signed!(i16, i32, i64, isize);
 
+/// Lists of what is written as it lies in memory are copied.
+macro_rules! plain_lists {
+    () => {
+        #[inline(always)]
+        fn encode_all(records: &[Self], out: &mut Vec<u8>) {
+            out.extend_from_slice(zerocopy::IntoBytes::as_bytes(records));
+        }
+        #[inline(always)]
+        fn decode_all(reader: &mut Reader<'_>, count: usize) -> Result<Vec<Self>> {
+            let bytes = reader.bytes(count.saturating_mul(size_of::<Self>()))?;
+            let mut records = vec![<Self as zerocopy::FromZeros>::new_zeroed(); count];
+            zerocopy::IntoBytes::as_mut_bytes(records.as_mut_slice()).copy_from_slice(bytes);
+            Ok(records)
+        }
+    };
+}
+
+pub(crate) use plain_lists;
+
 macro_rules! fixed {
     ($($name:ty),*) => {$(
         impl<'s> Record<'s> for $name {
@@ -199,10 +224,7 @@ macro_rules! fixed {
             fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
                 Ok(Self::from_le_bytes(reader.array()?))
             }
-            #[inline(always)]
-            fn encode_all(records: &[Self], out: &mut Vec<u8>) {
-                out.extend_from_slice(records.as_bytes());
-            }
+            plain_lists!();
         }
     )*};
 }
@@ -274,10 +296,13 @@ impl<'s> Record<'s> for String {
     }
 }
 
-/// A list: its length, then its items.
+/// The items of a list.
 #[inline(always)]
-fn items_of<'r, T>(reader: &mut Reader<'r>, decode: impl Fn(&mut Reader<'r>) -> Result<T>) -> Result<Vec<T>> {
-    let len = reader.length()?;
+fn items_of<'r, T>(
+    reader: &mut Reader<'r>,
+    len: usize,
+    decode: impl Fn(&mut Reader<'r>) -> Result<T>,
+) -> Result<Vec<T>> {
     let mut items = Vec::with_capacity(len.min(reader.bytes.len()));
     for _ in 0..len {
         items.push(decode(reader)?);
@@ -292,11 +317,13 @@ impl<'s, T: Record<'s>> Record<'s> for Vec<T> {
         T::encode_all(self, out);
     }
     fn decode(reader: &mut Reader<'s>) -> Result<Self> {
-        items_of(reader, T::decode)
+        let len = reader.length()?;
+        if T::OWNED { T::decode_all(reader, len) } else { items_of(reader, len, T::decode) }
     }
     const OWNED: bool = T::OWNED;
     fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
-        items_of(reader, T::decode_owned)
+        let len = reader.length()?;
+        T::decode_all(reader, len)
     }
     fn heap(&self) -> usize {
         self.capacity() * size_of::<T>() + ALLOCATION + heap_of(self)

@@ -133,7 +133,7 @@ impl Scheduler {
             drivers: BTreeSet::new(),
             running: Vec::new(),
             used: 0,
-            ahead: 0,
+            ahead: None,
             drain: None,
             link: None,
             newest_link: LinkId(0),

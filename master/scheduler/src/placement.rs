@@ -141,6 +141,11 @@ impl Scheduler {
         while let Some(key) = self.cluster.placement.fresh.pop_first() {
             self.spread(key);
         }
+        if !self.cluster.pools.fair {
+            for worker in &dirty {
+                self.fill_ahead(*worker);
+            }
+        }
         for worker in dirty.drain(..) {
             if let Some(worker) = self.cluster.workers.get_mut(worker) {
                 worker.dirty = false;
@@ -159,13 +164,25 @@ impl Scheduler {
             && let Some(worker) = self.cluster.workers.get(id)
             && worker.free() > 0
         {
-            let host = worker.host;
+            let (host, free) = (worker.host, worker.free());
             let run = self.apps.get_mut(&key.0).map(|app| &mut app.run);
             if let Some(run) = run {
-                run.fill_from(&mut self.cluster, key.2, id, host, u32::MAX);
+                run.fill_from(&mut self.cluster, key.2, id, host, free);
             }
             next =
                 self.cluster.placement.ready.range((after(key), std::ops::Bound::Unbounded)).next().copied();
+        }
+        self.index(id);
+    }
+
+    /// Gives a worker tasks of the stage whose tasks are short beside the way there, after all slots were
+    /// filled.
+    fn fill_ahead(&mut self, id: WorkerId) {
+        let Some(worker) = self.cluster.workers.get(id) else { return };
+        let (host, Some((app, stage, free))) = (worker.host, worker.free_ahead()) else { return };
+        let Some(run) = self.apps.get_mut(&app).map(|app| &mut app.run) else { return };
+        if run.stages.get(&stage).is_some_and(|stage| stage.key.is_some()) {
+            run.fill_from(&mut self.cluster, stage, id, host, free);
         }
         self.index(id);
     }
@@ -234,7 +251,7 @@ impl Run {
         task.is_some_and(Task::is_pending)
     }
 
-    /// Starts at most so many tasks of one open stage on a worker while it has free slots; says how many.
+    /// Starts at most so many tasks of one open stage on a worker; says how many.
     pub fn fill_from(
         &mut self,
         cx: &mut Cluster,
@@ -252,9 +269,6 @@ impl Run {
             self.excluded = excluded;
             let Some(partition) = popped else { return started };
             self.launch(cx, id, partition, worker);
-            if cx.workers.get(worker).is_none_or(|state| state.free() == 0) {
-                return started + 1;
-            }
         }
         most
     }

@@ -40,7 +40,7 @@ impl Run {
         if is_current {
             self.stop_attempt(cx, task);
             if let Some(state) = cx.workers.get_mut(worker) {
-                state.note_run(metrics.run_us);
+                state.note_run(task, metrics.run_us);
             }
             cx.touch(worker);
         }

@@ -2,7 +2,7 @@
 //! can at worst point to nothing.
 
 use crate::event::LinkId;
-use firesteel_common::id::{AppAttemptId, Epoch, Incarnation, StageId, TaskId, WorkerId};
+use firesteel_common::id::{AppAttemptId, AppId, Epoch, Incarnation, StageId, TaskId, WorkerId};
 use firesteel_common::sandbox::Sandbox;
 use firesteel_common::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,8 +14,13 @@ const IDS_PER_EPOCH: u64 = 1_000_000;
 /// How many closed connections are remembered.
 const DEAD_LINKS_MAX: usize = 1_024;
 
-/// A task that took less than this is shorter than a report and the next launch, in microseconds.
-const AHEAD_BELOW_US: u64 = 500;
+/// Beside a task that takes less than this, the way of a report to the master and of the next launch back
+/// counts; in microseconds.
+const AHEAD_BELOW_US: u64 = 5_000;
+/// About so long a slot can go on with what it was given ahead, in microseconds.
+const AHEAD_US: u64 = 500;
+/// The most tasks that a slot is given ahead.
+const AHEAD_MAX: u64 = 8;
 
 /// A host name, numbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,8 +45,8 @@ pub(crate) struct Worker {
     pub running: Vec<TaskId>,
     /// How many of these hold a slot (those that wait do not).
     pub used: u32,
-    /// Tasks that it is given beyond its slots, see [`Worker::note_run`].
-    pub ahead: u32,
+    /// Tasks of a stage that it may be given beyond its slots, see [`Worker::note_run`].
+    pub ahead: Option<(AppId, StageId, u32)>,
     /// Whether it is to leave, and how far that is.
     pub drain: Option<Box<crate::drain::Drain>>,
     /// Its connection; `None` while it may come back.
@@ -72,13 +77,25 @@ impl Worker {
 
     /// Slots that a task could be given now.
     pub fn free(&self) -> u32 {
-        if self.takes_work() { (self.slots + self.ahead).saturating_sub(self.used) } else { 0 }
+        self.free_beside(0)
     }
 
-    /// Notes how long the last task took. While tasks are shorter than the way to the master and back, each
-    /// slot is given one task ahead, so that its executor does not stand still between two.
-    pub fn note_run(&mut self, run_us: u64) {
-        self.ahead = if (1..AHEAD_BELOW_US).contains(&run_us) { self.slots } else { 0 };
+    fn free_beside(&self, ahead: u32) -> u32 {
+        if self.takes_work() { self.slots.saturating_add(ahead).saturating_sub(self.used) } else { 0 }
+    }
+
+    /// Of which stage it may be given tasks ahead, and how many now.
+    pub fn free_ahead(&self) -> Option<(AppId, StageId, u32)> {
+        let (app, stage, ahead) = self.ahead?;
+        Some((app, stage, self.free_beside(ahead))).filter(|(_, _, free)| *free > 0)
+    }
+
+    /// Notes how long its last task took. While those of a stage are short beside the way to the master and
+    /// back, each slot is given some of them ahead, so that its executor does not stand still between two.
+    pub fn note_run(&mut self, task: TaskId, run_us: u64) {
+        let short = (1..AHEAD_BELOW_US).contains(&run_us);
+        let each = |run_us: u64| (AHEAD_US / run_us).clamp(1, AHEAD_MAX) as u32;
+        self.ahead = short.then(|| (task.app.app, task.stage, self.slots.saturating_mul(each(run_us))));
     }
 }
 

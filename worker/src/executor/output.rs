@@ -29,6 +29,14 @@ impl SegmentFile {
     }
 
     fn append(&mut self, type_tag: u64, records: u64, payload: &[u8]) -> Result<SegmentStat> {
+        if payload.len() > GATHER_MAX {
+            // In parts: each is written while the checksum has it in the processor's cache.
+            let mut whole = None;
+            for part in payload.chunks(GATHER_MAX) {
+                whole = self.append_part(type_tag, records, payload.len() as u64, part)?;
+            }
+            return whole.ok_or_else(too_short);
+        }
         let header = SegmentHeader::seal(Encoding::Plain, type_tag, payload.len() as u64, records, payload);
         let head = header.encode();
         let tail = &ZEROS[..padding(payload.len())];
@@ -81,11 +89,15 @@ impl SegmentFile {
 
     fn finish(mut self) -> Result<Written> {
         if self.open.is_some() {
-            return Err(Error::new(ErrorCode::Internal, "a segment is shorter than was said of it"));
+            return Err(too_short());
         }
         self.flush(&[])?;
         self.sink.finish()
     }
+}
+
+fn too_short() -> Error {
+    Error::new(ErrorCode::Internal, "a segment is shorter than was said of it")
 }
 
 /// A block of one segment: its file and its length.

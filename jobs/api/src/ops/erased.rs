@@ -3,20 +3,17 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::code::{BatchFn, Code};
-use crate::operator::{ENOUGH, Flow, MORE, Operator, sealed};
+use crate::operator::{Flow, MORE, Operator, sealed};
 use crate::ops::shuffled::only_in_drivers;
-use crate::plan::{Dataset, Needs, Parents, Partitioner};
-use crate::record::{Reader, Record};
+use crate::plan::{Needs, Parents, Partitioner};
 use crate::task::Task;
 use firesteel_common::block::StorageLevel;
-use firesteel_common::graph::CachedPartition;
-use firesteel_common::id::DatasetId;
 use firesteel_common::protocol::codec;
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::Arc;
 
-sealed! { Erased<'s, T>, Cached<'s, T> }
+sealed! { Erased<'s, T> }
 
 /// How many records are handed over at once.
 const BATCH: usize = 1024;
@@ -172,115 +169,5 @@ impl<'s, T: 's> Operator<'s> for Erased<'s, T> {
         };
         let mut batches = |batch: &mut Vec<T>| batch.drain(..).try_for_each(&mut *sink);
         (self.code.get())(task, program, split, &mut batches)
-    }
-}
-
-/// A dataset whose partitions are kept where they were made. See [`crate::Rdd::cache`].
-#[derive(Serialize, Deserialize)]
-#[serde(bound = "")]
-pub struct Cached<'s, T> {
-    dataset: DatasetId,
-    level: StorageLevel,
-    upstream: Erased<'s, T>,
-    /// Whether a task whose partition finds no room has failed.
-    needed: bool,
-    #[serde(skip)]
-    handle: Option<Arc<Dataset>>,
-}
-
-impl<T> Clone for Cached<'_, T> {
-    fn clone(&self) -> Self {
-        Self { upstream: self.upstream.clone(), handle: self.handle.clone(), ..*self }
-    }
-}
-
-impl<'s, T: Record<'s>> Cached<'s, T> {
-    /// Keeps the partitions of a chain.
-    pub fn new(dataset: Arc<Dataset>, level: StorageLevel, upstream: Erased<'s, T>) -> Self {
-        Self { dataset: dataset.id, level, upstream, needed: false, handle: Some(dataset) }
-    }
-
-    /// Keeps the partitions of a chain, each of them.
-    pub fn needed(dataset: Arc<Dataset>, level: StorageLevel, upstream: Erased<'s, T>) -> Self {
-        Self { needed: true, ..Self::new(dataset, level, upstream) }
-    }
-
-    /// A partition as it lies in memory: how many records, and their bytes. It is made if it is not there.
-    ///
-    /// # Errors
-    /// What reading or making it fails with.
-    pub fn held(&self, task: &Task<'s>, split: &CachedSplit) -> Result<(u64, &'s [u8])> {
-        if let Some(held) = task.cached::<T>(self.dataset, split.partition)? {
-            return Ok((held.records, held.payload));
-        }
-        let (records, bytes) = self.make(task, split)?;
-        Ok((records, task.hold(Arc::new(bytes))))
-    }
-
-    /// Makes a partition, and stores it if there is room.
-    fn make(&self, task: &Task<'s>, split: &CachedSplit) -> Result<(u64, Vec<u8>)> {
-        let mut records = 0;
-        let mut bytes = Vec::new();
-        let _ = self.upstream.run(task, &split.upstream, &mut |record: T| {
-            records += 1;
-            record.encode(&mut bytes);
-            MORE
-        })?;
-        let kept = task.store::<T>(self.dataset, split.partition, self.level, records, &bytes)?;
-        if self.needed && !kept {
-            let message = format!("a worker has no room for the {} bytes of a partition", bytes.len());
-            return Err(Error::new(ErrorCode::OutOfMemory, message)
-                .with_help("give workers more memory or disk, or write the dataset to files"));
-        }
-        Ok((records, bytes))
-    }
-}
-
-/// A cached partition, and how to make it.
-#[derive(Serialize, Deserialize)]
-pub struct CachedSplit {
-    partition: u32,
-    upstream: Payload,
-}
-
-impl<'s, T: Record<'s>> Operator<'s> for Cached<'s, T> {
-    type Item = T;
-    type Split = CachedSplit;
-
-    fn splits(&self) -> Result<Vec<CachedSplit>> {
-        let splits = self.upstream.splits()?;
-        Ok((0..).zip(splits).map(|(partition, upstream)| CachedSplit { partition, upstream }).collect())
-    }
-
-    fn describe(&self, split: &CachedSplit, needs: &mut Needs) -> Result<()> {
-        let partition = CachedPartition { dataset: self.dataset, partition: split.partition };
-        needs.cached(partition, |needs| self.upstream.describe(&split.upstream, needs))
-    }
-
-    fn parents(&self, parents: &mut Parents<'s>) {
-        self.upstream.parents(parents);
-    }
-
-    fn partitioner(&self) -> Option<Partitioner> {
-        self.upstream.partitioner()
-    }
-
-    fn label(&self) -> String {
-        format!("Cached <- {}", self.upstream.label())
-    }
-
-    fn storage_level(&self) -> Option<StorageLevel> {
-        Some(self.level)
-    }
-
-    fn run<S: FnMut(T) -> Flow>(&self, task: &Task<'s>, split: &CachedSplit, sink: &mut S) -> Result<Flow> {
-        let (records, bytes) = self.held(task, split)?;
-        let mut reader = Reader::new(bytes);
-        for _ in 0..records {
-            if sink(T::decode(&mut reader)?).is_break() {
-                return Ok(ENOUGH);
-            }
-        }
-        Ok(MORE)
     }
 }

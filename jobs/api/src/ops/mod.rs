@@ -1,6 +1,7 @@
 //! The operators: sources, narrow transformations, readers of shuffles, and chains whose type is forgotten.
 
 pub mod binary;
+pub mod cached;
 pub mod checkpoint;
 pub mod chosen;
 pub mod cogroup;

@@ -1,7 +1,7 @@
 //! Cached partitions as slices, read where they lie.
 
 use crate::operator::{Flow, Operator, sealed};
-use crate::ops::erased::{Cached, CachedSplit};
+use crate::ops::cached::{Cached, CachedSplit};
 use crate::plan::{Needs, Parents};
 use crate::record::plain::{Plain, in_place};
 use crate::task::Task;

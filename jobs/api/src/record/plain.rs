@@ -1,16 +1,17 @@
 //! Records whose bytes in a block are those in memory: they are read in place, as slices.
 
 use crate::arena::Owner;
-use crate::record::{Record, damaged};
+use crate::record::{Reader, Record, damaged, owned, plain_lists};
 use crate::task::Task;
 use firesteel_common::Result;
 use std::sync::Arc;
+pub use zerocopy::little_endian::{I32, I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const _: () = assert!(cfg!(target_endian = "little"), "blocks are written with the low byte first");
 
-/// A record that is written as it lies in memory: bytes, `f32`, `f64`, 128-bit numbers, and arrays of these.
-/// (Other whole numbers are written short.)
+/// A record that is written as it lies in memory: bytes, `f32`, `f64`, 128-bit numbers, the whole numbers of
+/// [`crate::fixed`], and arrays of these. (Other whole numbers are written short.)
 pub trait Plain:
     for<'s> Record<'s> + FromBytes + IntoBytes + Immutable + Copy + Sync + Sealed + 'static
 {
@@ -25,7 +26,26 @@ macro_rules! plain {
         impl Plain for $name {}
     )*};
 }
-plain!(u8, i8, f32, f64, u128, i128);
+plain!(u8, i8, f32, f64, u128, i128, I32, I64, U16, U32, U64);
+
+macro_rules! fixed {
+    ($($name:ty),*) => {$(
+        impl<'s> Record<'s> for $name {
+            type Owned = Self;
+            #[inline(always)]
+            fn encode(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(self.as_bytes());
+            }
+            owned!();
+            #[inline(always)]
+            fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
+                Ok(Self::from_bytes(reader.array()?))
+            }
+            plain_lists!();
+        }
+    )*};
+}
+fixed!(I32, I64, U16, U32, U64);
 impl<T: Plain, const N: usize> Sealed for [T; N] {}
 impl<T: Plain, const N: usize> Plain for [T; N] {}
 

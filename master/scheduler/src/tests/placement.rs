@@ -33,15 +33,31 @@ fn tasks_without_preference_are_spread() {
 }
 
 #[test]
-fn tiny_tasks_are_sent_one_ahead_for_each_slot() {
+fn tasks_are_sent_ahead_as_long_as_they_are_short() {
     check(
-        "worker w1 slots=1; client; attach; quiet; job map=1:6:1 want=1
-         finish 1/0 run=5; finish 1/1 run=5; finish 1/2 run=90000; finish 1/3 run=90000; finish 1/4",
+        "worker w1 slots=1; client; attach; quiet; job map=1:7:1 want=1
+         finish 1/0 run=2000; finish 1/1 run=200; finish 1/2 run=90000; finish 1/3 run=90000; finish 1/4
+         finish 1/5",
         "worker-1: launch 1/0.0 code 1
          worker-1: launch 1/1.0 1/2.0
-         worker-1: launch 1/3.0
-         worker-1: launch 1/4.0
-         worker-1: launch 1/5.0",
+         worker-1: launch 1/3.0 1/4.0
+         worker-1: launch 1/5.0
+         worker-1: launch 1/6.0",
+    );
+}
+
+#[test]
+fn no_worker_is_given_tasks_ahead_while_another_stands_still() {
+    check(
+        "worker w1 slots=1; worker w2 slots=1; client; attach; quiet; job map=1:2:1 want=1
+         finish 1/0 run=20; finish 1/1 run=20; job id=1 map=2:4:1 want=2; finish 2/0 run=20",
+        "worker-1: launch 1/0.0 code 1
+         worker-2: launch 1/1.0 code 1
+         app-1.1: job-0 stage-1 finished
+         app-1.1: job-0 finished
+         worker-1: launch 2/0.0 code 2
+         worker-2: launch 2/1.0 code 2
+         worker-1: launch 2/2.0 2/3.0",
     );
 }
 

@@ -21,22 +21,11 @@ pub type Point = [f64; AXES];
 /// A label and a point.
 pub type Row = [f64; AXES + 1];
 
-/// The next row of a text.
-#[inline(always)]
-pub fn row(numbers: &mut Numbers<'_>) -> Option<Row> {
-    let mut row = [0.0; AXES + 1];
-    for x in &mut row {
-        *x = numbers.decimal()?;
-    }
-    Some(row)
+fn rows(text: &str) -> impl Iterator<Item = Row> {
+    Numbers::new(text).rows()
 }
 
-fn rows<'a>(text: &'a str) -> impl Iterator<Item = Row> + 'a {
-    let mut numbers = Numbers::new(text);
-    std::iter::from_fn(move || row(&mut numbers))
-}
-
-fn points<'a>(text: &'a str) -> impl Iterator<Item = Point> + 'a {
+fn points(text: &str) -> impl Iterator<Item = Point> {
     rows(text).map(|row| std::array::from_fn(|axis| row[axis + 1]))
 }
 
@@ -70,7 +59,7 @@ fn nearest(point: &Point, centres: &Centres) -> usize {
     let mut distances = [0.0_f64; CLUSTERS];
     for (x, centres) in point.iter().zip(centres) {
         for (distance, centre) in distances.iter_mut().zip(centres) {
-            *distance += (x - centre) * (x - centre);
+            *distance = (x - centre).mul_add(x - centre, *distance);
         }
     }
     let last = CLUSTERS as u64 - 1;

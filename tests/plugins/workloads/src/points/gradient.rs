@@ -1,7 +1,7 @@
 //! The gradient of the logistic loss, a block of rows at a time: first all scores, then all likelihoods, then
 //! the sums, each a loop without branches.
 
-use super::{AXES, Point, Row, row};
+use super::{AXES, Point, Row};
 use firesteel::Kernel;
 use firesteel::text::Numbers;
 
@@ -85,13 +85,7 @@ impl Kernel for TextGradient<'_> {
         let (mut slope, mut count) = ([0.0; AXES], 0);
         let mut block = [[0.0; AXES + 1]; BLOCK];
         loop {
-            let mut len = 0;
-            while len < BLOCK
-                && let Some(row) = row(&mut numbers)
-            {
-                block[len] = row;
-                len += 1;
-            }
+            let len = numbers.decimals(block.as_flattened_mut()) / (AXES + 1);
             add_block(&block[..len], self.weights, &mut slope);
             count += len as u64;
             if len < BLOCK {
