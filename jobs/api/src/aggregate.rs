@@ -20,29 +20,69 @@ const KEY_FREE: u64 = CHUNK as u64;
 
 /// How what was combined in parts becomes one, and in which parts it is spilled.
 pub trait Parts<A> {
+    /// What is spilled and handed on of what the table holds for a key.
+    type Whole;
+
     /// Whether the whole is as large as all parts together: it is then put together only at the very end.
     const GATHERS: bool;
 
+    /// What is handed on.
+    fn whole(&self, acc: A) -> Self::Whole;
+
     /// Adds a later part.
-    fn merge(&self, acc: &mut A, later: A);
+    fn merge(&self, whole: &mut Self::Whole, later: Self::Whole);
 
     /// Gives it to `put` in parts of a bounded size.
     ///
     /// # Errors
     /// What `put` fails with.
-    fn cut(&self, acc: A, put: &mut dyn FnMut(A) -> Result<()>) -> Result<()> {
-        put(acc)
+    fn cut(&self, acc: A, put: &mut dyn FnMut(Self::Whole) -> Result<()>) -> Result<()> {
+        put(self.whole(acc))
     }
+
+    /// What one entry owns beyond the table, in bytes.
+    fn heap(&self, _acc: &A) -> usize {
+        0
+    }
+
+    /// Puts what lies beside the table into the order in which the entries are taken from now on.
+    fn arrange<'l>(&self, _order: impl Iterator<Item = &'l A> + Clone)
+    where
+        A: 'l,
+    {
+    }
+
+    /// Bytes that lie beside the table once there is a quarter more of them.
+    fn bytes_beside(&self) -> u64 {
+        0
+    }
+
+    /// Whether nothing more can lie there.
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    /// Forgets what lies there.
+    fn clear(&self) {}
 }
 
 /// Parts that are merged by a function, and not cut.
 pub struct Merged<F>(pub F);
 
-impl<A, F: Fn(&mut A, A)> Parts<A> for Merged<F> {
+impl<'s, A: Record<'s>, F: Fn(&mut A, A)> Parts<A> for Merged<F> {
+    type Whole = A;
     const GATHERS: bool = false;
+
+    fn whole(&self, acc: A) -> A {
+        acc
+    }
 
     fn merge(&self, acc: &mut A, later: A) {
         (self.0)(acc, later);
+    }
+
+    fn heap(&self, acc: &A) -> usize {
+        if needs_drop::<A>() { acc.heap() } else { 0 }
     }
 }
 
@@ -81,10 +121,9 @@ pub struct Aggregation<'t, 's, K, V, A, Create, Add, P> {
 impl<'t, 's, K, V, A, Create, Add, P> Aggregation<'t, 's, K, V, A, Create, Add, P>
 where
     K: Key<'s>,
-    A: Record<'s>,
     Create: Fn(V) -> A,
     Add: Fn(&mut A, V),
-    P: Parts<A>,
+    P: Parts<A, Whole: Record<'s>>,
 {
     /// An empty table; see [`Table::new`].
     pub fn new(task: &'t Task<'s>, operator: &'static str, create: Create, add: Add, parts: P) -> Self {
@@ -121,7 +160,7 @@ where
 
     /// What records own is counted again when there may be a quarter more of it.
     fn count_later(&mut self) {
-        let owns = needs_drop::<K>() || needs_drop::<A>();
+        let owns = needs_drop::<K>() || needs_drop::<A>() || P::GATHERS;
         self.counts_at = if owns { self.drained + (self.drained / 4).max(1) } else { u64::MAX };
     }
 
@@ -134,10 +173,12 @@ where
 
     /// Asks for the memory to go on with, or spills.
     fn make_room(&mut self) -> Result<()> {
-        let heap = if self.counts_at == u64::MAX { 0 } else { self.table.heap() };
+        let entries = needs_drop::<K>() || needs_drop::<A>();
+        let heap = if entries { self.table.heap(|acc| self.parts.heap(acc)) } else { 0 };
         self.count_later();
         // A quarter is added before it is counted again.
-        if self.ledger.cover(self.table.bytes_grown() + heap + heap / 4) {
+        let bytes = self.table.bytes_grown() + heap + heap / 4 + self.parts.bytes_beside();
+        if !self.parts.is_full() && self.ledger.cover(bytes) {
             self.asks_at = 2 * self.table.limit() - QUEUE;
             return Ok(());
         }
@@ -147,9 +188,12 @@ where
     fn spill(&mut self) -> Result<()> {
         self.task.check_cancelled()?;
         let mut run = RunWriter::new(self.task, 0)?;
-        for (key, acc) in self.table.take_ordered() {
-            put(&mut run, &self.parts, key, acc)?;
+        self.table.order();
+        self.parts.arrange(self.table.values());
+        for (key, acc) in self.table.take_all() {
+            self.parts.cut(acc, &mut |part| run.write(&(key.clone(), part)))?;
         }
+        self.parts.clear();
         self.drained = 0;
         self.count_later();
         self.asks_at = self.table.limit() - QUEUE;
@@ -172,6 +216,12 @@ where
         self.failure.take().map_or(Ok(()), Err)
     }
 
+    /// The values in the order of the first records of their keys. Nothing may wait (see
+    /// [`Aggregation::settle`]).
+    pub fn values(&self) -> impl Iterator<Item = &A> + Clone {
+        self.table.values()
+    }
+
     /// The value of a key, if nothing was spilled and nothing waits (see [`Aggregation::settle`]).
     pub fn get(&self, key: &K) -> Option<&A> {
         self.table.get(key)
@@ -182,13 +232,14 @@ where
     /// # Errors
     /// Why a push failed; what spilling and reading fail with; `OUT_OF_MEMORY` if what belongs to one key
     /// does not fit.
-    pub fn finish(mut self, sink: impl FnMut(Digest, K, A) -> Flow) -> Result<Flow> {
+    pub fn finish(mut self, sink: impl FnMut(Digest, K, P::Whole) -> Flow) -> Result<Flow> {
         self.settle()?;
         if !self.has_spilled() {
             let mut sink = sink;
             // What is granted is kept as long as the entries are.
-            let Self { table, ledger, .. } = self;
-            let flow = table.finish().try_for_each(|(digest, key, acc)| sink(digest, key, acc));
+            let Self { table, ledger, parts, .. } = self;
+            parts.arrange(table.values());
+            let flow = table.finish().try_for_each(|(digest, key, acc)| sink(digest, key, parts.whole(acc)));
             drop(ledger);
             return Ok(flow);
         }
@@ -212,18 +263,8 @@ where
     }
 }
 
-/// Writes an entry in its parts. All but the last come with a copy of the key.
-fn put<'s, K: Key<'s>, A: Record<'s>>(
-    run: &mut RunWriter,
-    parts: &impl Parts<A>,
-    key: K,
-    acc: A,
-) -> Result<()> {
-    parts.cut(acc, &mut |part| run.write(&(key.clone(), part)))
-}
-
 /// Makes one run of several.
-fn merge_runs<'s, K: Key<'s>, A: Record<'s>, P: Parts<A>>(
+fn merge_runs<'s, K: Key<'s>, A, P: Parts<A, Whole: Record<'s>>>(
     task: &Task<'s>,
     operator: &'static str,
     parts: &P,
@@ -231,7 +272,7 @@ fn merge_runs<'s, K: Key<'s>, A: Record<'s>, P: Parts<A>>(
     level: u32,
 ) -> Result<Run> {
     let mut merged = RunWriter::new(task, level)?;
-    let mut merge = Merge::<(K, A), _>::new(task, &ByDigest, runs)?;
+    let mut merge = Merge::<(K, P::Whole), _>::new(task, &ByDigest, runs)?;
     if P::GATHERS {
         while let Some((_, key, acc)) = merge.next()? {
             merged.write(&(key, acc))?;
@@ -242,12 +283,12 @@ fn merge_runs<'s, K: Key<'s>, A: Record<'s>, P: Parts<A>>(
     let mut group = Group { entries: Vec::new(), held: 0, operator, base: 0 };
     while let Some((digest, key, acc)) = merge.next()? {
         for (_, key, acc) in group.turn(digest) {
-            put(&mut merged, parts, key, acc)?;
+            merged.write(&(key, acc))?;
         }
         group.add(task, &mut ledger, parts, (digest, key, acc))?;
     }
     for (_, key, acc) in group.entries {
-        put(&mut merged, parts, key, acc)?;
+        merged.write(&(key, acc))?;
     }
     merged.finish()
 }
@@ -262,9 +303,9 @@ struct Group<K, A> {
     base: u64,
 }
 
-impl<'s, K: Key<'s>, A: Record<'s>> Group<K, A> {
+impl<'s, K: Key<'s>, W: Record<'s>> Group<K, W> {
     /// The entries, if the next one is of another digest.
-    fn turn(&mut self, next: Digest) -> Vec<(Digest, K, A)> {
+    fn turn(&mut self, next: Digest) -> Vec<(Digest, K, W)> {
         if self.entries.first().is_none_or(|first| first.0 == next) {
             return Vec::new();
         }
@@ -272,14 +313,14 @@ impl<'s, K: Key<'s>, A: Record<'s>> Group<K, A> {
         std::mem::take(&mut self.entries)
     }
 
-    fn add(
+    fn add<A>(
         &mut self,
         task: &Task<'s>,
         ledger: &mut Ledger<'s>,
-        parts: &impl Parts<A>,
-        (digest, key, acc): (Digest, K, A),
+        parts: &impl Parts<A, Whole = W>,
+        (digest, key, acc): (Digest, K, W),
     ) -> Result<()> {
-        if needs_drop::<A>() {
+        if needs_drop::<W>() {
             let more = acc.heap() as u64;
             self.held += more;
             if self.held > KEY_FREE && !ledger.cover(self.base + self.held) {
@@ -309,12 +350,12 @@ pub struct Groups<'t, 's, K, A, P> {
     pair: PhantomData<fn() -> (K, A)>,
 }
 
-impl<'t, 's, K: Key<'s>, A: Record<'s>, P: Parts<A>> Groups<'t, 's, K, A, P> {
+impl<'t, 's, K: Key<'s>, A, P: Parts<A, Whole: Record<'s>>> Groups<'t, 's, K, A, P> {
     /// Gives each key with its digest and its value, in the order of the digests.
     ///
     /// # Errors
     /// What reading fails with; `OUT_OF_MEMORY` if what belongs to one key does not fit.
-    pub fn run(self, mut sink: impl FnMut(Digest, K, A) -> Flow) -> Result<Flow> {
+    pub fn run(self, mut sink: impl FnMut(Digest, K, P::Whole) -> Flow) -> Result<Flow> {
         self.run_sets(|entries| entries.into_iter().try_for_each(|(digest, key, acc)| sink(digest, key, acc)))
     }
 
@@ -322,12 +363,12 @@ impl<'t, 's, K: Key<'s>, A: Record<'s>, P: Parts<A>> Groups<'t, 's, K, A, P> {
     ///
     /// # Errors
     /// As [`Groups::run`].
-    pub fn run_sets(self, mut sink: impl FnMut(Vec<(Digest, K, A)>) -> Flow) -> Result<Flow> {
+    pub fn run_sets(self, mut sink: impl FnMut(Vec<(Digest, K, P::Whole)>) -> Flow) -> Result<Flow> {
         let Self { task, operator, parts, mut ledger, runs, .. } = self;
         let base = (runs.len().min(FAN_IN) * CHUNK) as u64;
         ledger.cover(base);
         let base = base.min(ledger.granted());
-        let mut merge = Merge::<(K, A), _>::new(task, &ByDigest, runs)?;
+        let mut merge = Merge::<(K, P::Whole), _>::new(task, &ByDigest, runs)?;
         let mut group = Group { entries: Vec::new(), held: 0, operator, base };
         while let Some((digest, key, acc)) = merge.next()? {
             let whole = group.turn(digest);
@@ -343,7 +384,7 @@ impl<'t, 's, K: Key<'s>, A: Record<'s>, P: Parts<A>> Groups<'t, 's, K, A, P> {
     ///
     /// # Errors
     /// What reading fails with.
-    pub fn parts(self) -> Result<Pieces<'t, 's, K, A>> {
+    pub fn parts(self) -> Result<Pieces<'t, 's, K, P::Whole>> {
         let Self { task, mut ledger, runs, .. } = self;
         ledger.cover((runs.len() * CHUNK) as u64);
         Ok(Pieces { merge: Merge::new(task, &ByDigest, runs)?, _ledger: ledger })

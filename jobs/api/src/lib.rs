@@ -104,6 +104,7 @@ mod partitions;
 mod passes;
 mod pipe;
 mod plan;
+mod radix;
 mod random;
 mod rdd;
 pub mod record;

@@ -1,85 +1,238 @@
-//! Values that are gathered by key: lists, pairs of lists, lists with a first value beside them. They are
-//! spilled in pieces, so that only what is put together at the very end must fit into memory.
+//! Values that are gathered by key: lists, and pairs of lists. While a table is filled, all values lie side by
+//! side in the order in which they came, each with the number of its list; before they are handed on they are
+//! put into the order of their lists. They are spilled in pieces, so that only what is put together at the
+//! very end must fit into memory.
 
 use crate::aggregate::Parts;
+use crate::radix::arrange;
+use crate::record::Record;
 use firesteel_common::Result;
+use std::cell::RefCell;
+use std::mem::needs_drop;
 
 /// About how many bytes of values a piece has, without what they own.
 const PIECE: usize = 16 * 1024;
+/// Numbers of values and lists stay below this.
+const NUMBERS: usize = u32::MAX as usize / 2;
 
-/// Gives a list in pieces, at least one.
-fn pieces<T>(list: Vec<T>, put: &mut dyn FnMut(Vec<T>) -> Result<()>) -> Result<()> {
-    let count = (PIECE / size_of::<T>().max(1)).max(1);
-    if list.len() <= count {
-        return put(list);
+/// The values of one key.
+#[derive(Clone, Copy)]
+pub struct List {
+    number: u32,
+    len: u32,
+}
+
+/// The values of all keys.
+pub struct Values<V> {
+    inner: RefCell<Inner<V>>,
+}
+
+struct Inner<V> {
+    values: Vec<V>,
+    /// The list of each value.
+    lists: Vec<u32>,
+    /// How many lists there are.
+    count: u32,
+    /// What the values own, in bytes.
+    heap: u64,
+    /// Where each list ends, once the values are in order.
+    ends: Vec<u32>,
+    /// The values in order, while they are taken.
+    rest: std::vec::IntoIter<V>,
+}
+
+impl<'s, V: Record<'s>> Values<V> {
+    /// No values yet.
+    pub fn new() -> Self {
+        let (values, lists, ends, rest) = (Vec::new(), Vec::new(), Vec::new(), Vec::new().into_iter());
+        Self { inner: RefCell::new(Inner { values, lists, count: 0, heap: 0, ends, rest }) }
     }
-    let mut rest = list.into_iter();
-    loop {
-        let piece: Vec<T> = rest.by_ref().take(count).collect();
-        if piece.is_empty() {
-            return Ok(());
+
+    /// A list without values.
+    #[inline(always)]
+    pub fn list(&self) -> List {
+        let mut inner = self.inner.borrow_mut();
+        let number = inner.count;
+        inner.count += 1;
+        List { number, len: 0 }
+    }
+
+    /// A list with one value.
+    #[inline(always)]
+    pub fn first(&self, value: V) -> List {
+        let mut list = self.list();
+        self.add(&mut list, value);
+        list
+    }
+
+    /// A further value of a list.
+    #[inline(always)]
+    pub fn add(&self, list: &mut List, value: V) {
+        let mut inner = self.inner.borrow_mut();
+        if needs_drop::<V>() {
+            inner.heap += value.heap() as u64;
         }
-        put(piece)?;
+        inner.values.push(value);
+        inner.lists.push(list.number);
+        list.len += 1;
+    }
+
+    /// Puts the values into the order of their lists, and these into the order that is given.
+    pub fn arrange<'l>(&self, order: impl Iterator<Item = &'l List>) {
+        let inner = &mut *self.inner.borrow_mut();
+        let mut starts = vec![0; inner.count as usize];
+        let mut sum = 0;
+        for list in order {
+            starts[list.number as usize] = sum;
+            sum += list.len;
+        }
+        let mut targets = std::mem::take(&mut inner.lists);
+        for target in &mut targets {
+            let next = &mut starts[*target as usize];
+            *target = *next;
+            *next += 1;
+        }
+        arrange(&mut inner.values, targets);
+        inner.ends = starts;
+    }
+
+    /// The values of a list, in the order in which they came, once they are arranged.
+    #[inline(always)]
+    pub fn each(&self, list: List, visit: impl FnMut(&V) -> bool) {
+        let inner = self.inner.borrow();
+        let end = inner.ends.get(list.number as usize).map_or(0, |end| *end as usize);
+        let values = inner.values.get(end.saturating_sub(list.len as usize)..end);
+        let _ = values.unwrap_or_default().iter().map(visit).all(|more| more);
+    }
+
+    /// Begins to take the values, one list after the other as they are arranged.
+    fn take(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.rest = std::mem::take(&mut inner.values).into_iter();
+    }
+
+    /// The values of the next list.
+    fn next(&self, list: List) -> Vec<V> {
+        self.inner.borrow_mut().rest.by_ref().take(list.len as usize).collect()
+    }
+
+    /// Gives the values of the next list in pieces.
+    fn pieces(&self, list: List, put: &mut dyn FnMut(Vec<V>) -> Result<()>) -> Result<()> {
+        let most = (PIECE / size_of::<V>().max(1)).max(1);
+        let mut left = list.len as usize;
+        while left > 0 {
+            let piece: Vec<V> = self.inner.borrow_mut().rest.by_ref().take(left.min(most)).collect();
+            left -= left.min(most);
+            put(piece)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes that they take once they are arranged, when there is a quarter more of them.
+    fn bytes_grown(&self) -> u64 {
+        let inner = self.inner.borrow();
+        let len = inner.values.len();
+        let room = if len + len / 4 > inner.values.capacity() { 2 * len } else { inner.values.capacity() };
+        let lists = (inner.count as usize + inner.count as usize / 4) * size_of::<u32>();
+        let values = room * (size_of::<V>() + size_of::<u32>());
+        (values + lists) as u64 + inner.heap + inner.heap / 4
+    }
+
+    /// Whether there are no numbers left for another quarter.
+    fn is_full(&self) -> bool {
+        let inner = self.inner.borrow();
+        inner.values.len().max(inner.count as usize) > NUMBERS
+    }
+
+    /// Forgets all.
+    fn clear(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.values.clear();
+        inner.lists.clear();
+        inner.ends.clear();
+        inner.rest = Vec::new().into_iter();
+        (inner.count, inner.heap) = (0, 0);
     }
 }
 
 /// All values of a key.
-pub struct Lists;
+pub struct Lists<'v, V>(pub &'v Values<V>);
 
-impl<V> Parts<Vec<V>> for Lists {
+impl<'s, V: Record<'s>> Parts<List> for Lists<'_, V> {
+    type Whole = Vec<V>;
     const GATHERS: bool = true;
 
-    fn merge(&self, acc: &mut Vec<V>, mut later: Vec<V>) {
-        acc.append(&mut later);
+    fn whole(&self, list: List) -> Vec<V> {
+        self.0.next(list)
     }
 
-    fn cut(&self, acc: Vec<V>, put: &mut dyn FnMut(Vec<V>) -> Result<()>) -> Result<()> {
-        pieces(acc, put)
+    fn merge(&self, whole: &mut Vec<V>, mut later: Vec<V>) {
+        whole.append(&mut later);
+    }
+
+    fn cut(&self, list: List, put: &mut dyn FnMut(Vec<V>) -> Result<()>) -> Result<()> {
+        self.0.pieces(list, put)
+    }
+
+    fn arrange<'l>(&self, order: impl Iterator<Item = &'l List> + Clone) {
+        self.0.arrange(order);
+        self.0.take();
+    }
+
+    fn bytes_beside(&self) -> u64 {
+        self.0.bytes_grown()
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.is_full()
+    }
+
+    fn clear(&self) {
+        self.0.clear();
     }
 }
+
+/// The lists of a key on two sides.
+pub type TwoLists = (List, List);
 
 /// All values of a key on two sides.
-pub struct TwoLists;
+pub struct BothSides<'v, V, W>(pub &'v Values<V>, pub &'v Values<W>);
 
-impl<V, W> Parts<(Vec<V>, Vec<W>)> for TwoLists {
+impl<'s, V: Record<'s>, W: Record<'s>> Parts<TwoLists> for BothSides<'_, V, W> {
+    type Whole = (Vec<V>, Vec<W>);
     const GATHERS: bool = true;
 
-    fn merge(&self, acc: &mut (Vec<V>, Vec<W>), mut later: (Vec<V>, Vec<W>)) {
-        acc.0.append(&mut later.0);
-        acc.1.append(&mut later.1);
+    fn whole(&self, (left, right): TwoLists) -> Self::Whole {
+        (self.0.next(left), self.1.next(right))
     }
 
-    fn cut(
-        &self,
-        (left, right): (Vec<V>, Vec<W>),
-        put: &mut dyn FnMut((Vec<V>, Vec<W>)) -> Result<()>,
-    ) -> Result<()> {
-        if !left.is_empty() {
-            pieces(left, &mut |left| put((left, Vec::new())))?;
-        }
-        if right.is_empty() { Ok(()) } else { pieces(right, &mut |right| put((Vec::new(), right))) }
-    }
-}
-
-/// The values of a key, of which there is mostly one.
-pub struct FirstAndList;
-
-impl<V> Parts<(V, Vec<V>)> for FirstAndList {
-    const GATHERS: bool = true;
-
-    fn merge(&self, acc: &mut (V, Vec<V>), mut later: (V, Vec<V>)) {
-        acc.1.push(later.0);
-        acc.1.append(&mut later.1);
+    fn merge(&self, whole: &mut Self::Whole, mut later: Self::Whole) {
+        whole.0.append(&mut later.0);
+        whole.1.append(&mut later.1);
     }
 
-    fn cut(&self, (first, rest): (V, Vec<V>), put: &mut dyn FnMut((V, Vec<V>)) -> Result<()>) -> Result<()> {
-        let mut first = Some(first);
-        pieces(rest, &mut |mut rest| match first.take() {
-            Some(first) => put((first, rest)),
-            None => {
-                let first = rest.remove(0);
-                put((first, rest))
-            }
-        })
+    fn cut(&self, (left, right): TwoLists, put: &mut dyn FnMut(Self::Whole) -> Result<()>) -> Result<()> {
+        self.0.pieces(left, &mut |left| put((left, Vec::new())))?;
+        self.1.pieces(right, &mut |right| put((Vec::new(), right)))
+    }
+
+    fn arrange<'l>(&self, order: impl Iterator<Item = &'l TwoLists> + Clone) {
+        self.0.arrange(order.clone().map(|(left, _)| left));
+        self.1.arrange(order.map(|(_, right)| right));
+        self.0.take();
+        self.1.take();
+    }
+
+    fn bytes_beside(&self) -> u64 {
+        self.0.bytes_grown() + self.1.bytes_grown()
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.is_full() || self.1.is_full()
+    }
+
+    fn clear(&self) {
+        self.0.clear();
+        self.1.clear();
     }
 }

@@ -41,6 +41,30 @@ macro_rules! sealed {
 }
 pub(crate) use sealed;
 
+/// A part of a partition that stands for all of it: places that are spread evenly over it.
+pub struct Excerpt<Split> {
+    /// The places, each like a partition of its own.
+    pub places: Vec<Split>,
+    /// Which share of the partition they are.
+    pub share: f64,
+}
+
+/// Cuts small places out of a range of bytes, whose numbers are multiples of `unit` from `start`; and which
+/// share of the range they are. `None` if the range is too small for that to pay.
+pub(crate) fn places(start: u64, end: u64, unit: u64) -> Option<(Vec<(u64, u64)>, f64)> {
+    /// How many places, and about how many bytes each has.
+    const PLACES: u64 = 64;
+    const PLACE_BYTES: u64 = 4 * 1024;
+    let unit = unit.max(1);
+    let bytes = end.checked_sub(start).filter(|bytes| *bytes >= 8 * PLACES * PLACE_BYTES.max(unit))?;
+    let len = PLACE_BYTES.div_ceil(unit) * unit;
+    let place = |number: u64| {
+        let from = start + (bytes / PLACES * number) / unit * unit;
+        (from, from + len)
+    };
+    Some(((0..PLACES).map(place).collect(), (PLACES * len) as f64 / bytes as f64))
+}
+
 /// A source or a transformation of records. `'s` is as long as the bytes that a task reads lie in place.
 /// Sealed: only this crate has operators, and only its tasks run them.
 pub trait Operator<'s>: Sealed + Serialize + DeserializeOwned + Clone + Send + Sync + 's {
@@ -66,6 +90,13 @@ pub trait Operator<'s>: Sealed + Serialize + DeserializeOwned + Clone + Send + S
 
     /// Driver: how its records lie over the partitions, if that is known.
     fn partitioner(&self) -> Option<Partitioner> {
+        None
+    }
+
+    /// Driver: a part of a partition that stands for all of it and costs much less to read, if there is such
+    /// a part: for samples.
+    #[doc(hidden)]
+    fn excerpt(&self, _split: &Self::Split) -> Option<Excerpt<Self::Split>> {
         None
     }
 

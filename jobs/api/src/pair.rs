@@ -6,6 +6,7 @@ use crate::key::Key;
 use crate::operator::Operator;
 use crate::ops::cogroup::{CoGrouped, Joined, Sides};
 use crate::ops::erased::Erased;
+use crate::ops::excerpts::Excerpts;
 use crate::ops::keyed::{FlatMapValues, Keys, MapValues, Values};
 use crate::ops::shuffled::{Combined, Grouped, ShuffleRead, Shuffled, Sorted};
 use crate::output::action::SampleKeys;
@@ -224,7 +225,9 @@ where
         let partitions = self.partitions()? as u64;
         let wanted = (SAMPLES_PER_RANGE * u64::from(ranges) * 3).div_ceil(partitions.max(1));
         let mut samples: Vec<(u64, Vec<K::Owned>)> = (0..partitions).map(|_| (0, Vec::new())).collect();
-        self.driver.run("sample keys", &self.op, SampleKeys { wanted }, |partition, value| {
+        let excerpts = Excerpts { op: self.op.clone() };
+        let shares = excerpts.shares()?;
+        self.driver.run("sample keys", &excerpts, SampleKeys { wanted }, |partition, value| {
             if let Some(place) = samples.get_mut(partition as usize) {
                 *place = Record::decode(&mut Reader::new(value))?;
             }
@@ -232,8 +235,8 @@ where
         })?;
         // Each sampled key stands for as many records as its partition has for each sampled one.
         let mut weighted: Vec<(K::Owned, f64)> = Vec::new();
-        for (count, keys) in samples {
-            let weight = count as f64 / keys.len().max(1) as f64;
+        for ((count, keys), share) in samples.into_iter().zip(shares) {
+            let weight = count as f64 / share / keys.len().max(1) as f64;
             weighted.extend(keys.into_iter().map(|key| (key, weight)));
         }
         weighted.sort_by(|a, b| a.0.cmp(&b.0));

@@ -111,6 +111,14 @@ pub trait Record<'s>: Sized + Send + 's {
         Err(Error::new(ErrorCode::Internal, format!("a {name} was to be read from bytes that go away")))
     }
 
+    /// A number that records of this type are ordered like, if they have an order and there is such a number:
+    /// the lesser of two never belongs to the greater record.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn image(&self) -> Option<u128> {
+        None
+    }
+
     /// About how many bytes it owns beyond its own size: by it operators know when they must spill. As it
     /// stands it takes the encoded length, if there is anything to drop.
     fn heap(&self) -> usize {
@@ -167,6 +175,10 @@ macro_rules! unsigned {
             fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
                 Self::try_from(reader.varint()?).map_err(|_| damaged())
             }
+            #[inline(always)]
+            fn image(&self) -> Option<u128> {
+                Some(*self as u128)
+            }
         }
     )*};
 }
@@ -186,6 +198,10 @@ macro_rules! signed {
             fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
                 let value = reader.varint()?;
                 Self::try_from((value >> 1) as i64 ^ -((value & 1) as i64)).map_err(|_| damaged())
+            }
+            #[inline(always)]
+            fn image(&self) -> Option<u128> {
+                Some((*self as i128).wrapping_sub(i128::MIN) as u128)
             }
         }
     )*};
@@ -212,7 +228,7 @@ macro_rules! plain_lists {
 pub(crate) use plain_lists;
 
 macro_rules! fixed {
-    ($($name:ty),*) => {$(
+    ($($name:ty $(: $image:expr)?),*) => {$(
         impl<'s> Record<'s> for $name {
             type Owned = Self;
             #[inline(always)]
@@ -225,10 +241,24 @@ macro_rules! fixed {
                 Ok(Self::from_le_bytes(reader.array()?))
             }
             plain_lists!();
+            $(
+                #[inline(always)]
+                fn image(&self) -> Option<u128> {
+                    let image: fn(Self) -> u128 = $image;
+                    Some(image(*self))
+                }
+            )?
         }
     )*};
 }
-fixed!(u8, i8, f32, f64, u128, i128);
+fixed!(
+    u8: |number| u128::from(number),
+    i8: |number| i128::from(number).wrapping_sub(i128::MIN) as u128,
+    f32,
+    f64,
+    u128: |number| number,
+    i128: |number| number.wrapping_sub(i128::MIN) as u128
+);
 
 impl<'s> Record<'s> for bool {
     type Owned = Self;
@@ -254,6 +284,9 @@ impl<'s> Record<'s> for char {
     fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
         u32::decode(reader)?.try_into().map_err(|_| damaged())
     }
+    fn image(&self) -> Option<u128> {
+        Some(u128::from(u32::from(*self)))
+    }
 }
 
 impl<'s> Record<'s> for &'s [u8] {
@@ -268,6 +301,19 @@ impl<'s> Record<'s> for &'s [u8] {
         let len = reader.length()?;
         reader.bytes(len)
     }
+    #[inline(always)]
+    fn image(&self) -> Option<u128> {
+        Some(first_bytes(self))
+    }
+}
+
+/// The first bytes as a number that is ordered as they are.
+#[inline(always)]
+fn first_bytes(bytes: &[u8]) -> u128 {
+    match bytes.first_chunk() {
+        Some(first) => u128::from_be_bytes(*first),
+        None => bytes.iter().rev().fold(0, |image, byte| (image >> 8) | u128::from(*byte) << 120),
+    }
 }
 
 impl<'s> Record<'s> for &'s str {
@@ -279,6 +325,10 @@ impl<'s> Record<'s> for &'s str {
     #[inline(always)]
     fn decode(reader: &mut Reader<'s>) -> Result<Self> {
         std::str::from_utf8(<&[u8]>::decode(reader)?).map_err(|_| damaged())
+    }
+    #[inline(always)]
+    fn image(&self) -> Option<u128> {
+        Some(first_bytes(self.as_bytes()))
     }
 }
 
@@ -293,6 +343,9 @@ impl<'s> Record<'s> for String {
     }
     fn heap(&self) -> usize {
         self.capacity() + ALLOCATION
+    }
+    fn image(&self) -> Option<u128> {
+        Some(first_bytes(self.as_bytes()))
     }
 }
 
@@ -410,6 +463,11 @@ macro_rules! tuples {
             fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
                 $(let $name = $name::decode_owned(reader)?;)*
                 Ok(($($name,)*))
+            }
+            /// That of the first: it decides most.
+            #[inline(always)]
+            fn image(&self) -> Option<u128> {
+                self.0.image()
             }
             #[inline(always)]
             fn heap(&self) -> usize {

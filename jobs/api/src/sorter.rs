@@ -3,6 +3,7 @@
 
 use crate::memory::Ledger;
 use crate::operator::{ENOUGH, Flow, MORE, more_unless};
+use crate::radix;
 use crate::record::Record;
 use crate::spill::{CHUNK, Merge, Ordered, Run, RunWriter, Runs};
 use crate::task::Task;
@@ -93,11 +94,12 @@ impl<'t, 's, K: Record<'s> + Ord, V: Record<'s>> Sorter<'t, 's, K, V> {
         let len = self.records.len();
         let full = len >= self.records.capacity();
         let capacity = if full { (2 * len).max(256) } else { self.records.capacity() };
-        let room = capacity.saturating_mul(size_of::<(K, V)>()) as u64;
-        // A stable sort needs half as much again.
+        let size = size_of::<(K, V)>();
+        let room = capacity.saturating_mul(size) as u64;
+        let beside = capacity.saturating_mul(radix::BYTES_BESIDE.max(size / 2)) as u64;
         let heap = self.heap + (self.heap / 8).max(HEAP_STEP);
         let heap = if needs_drop::<(K, V)>() { heap } else { 0 };
-        if !self.ledger.cover(room + room / 2 + heap) && len >= RECORDS_MIN {
+        if !self.ledger.cover(room + beside + heap) && len >= RECORDS_MIN {
             self.spill()?;
         } else if full {
             self.records.reserve_exact(capacity - len);
@@ -108,10 +110,15 @@ impl<'t, 's, K: Record<'s> + Ord, V: Record<'s>> Sorter<'t, 's, K, V> {
     }
 
     fn sort(&mut self) {
-        if self.order.descending {
-            self.records.sort_by(|a, b| b.0.cmp(&a.0));
+        let descending = self.order.descending;
+        let image = |record: &(K, V)| {
+            let image = record.0.image()?;
+            Some(if descending { !image } else { image })
+        };
+        if descending {
+            radix::sort(&mut self.records, image, |a, b| b.0.cmp(&a.0));
         } else {
-            self.records.sort_by(|a, b| a.0.cmp(&b.0));
+            radix::sort(&mut self.records, image, |a, b| a.0.cmp(&b.0));
         }
     }
 

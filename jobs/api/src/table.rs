@@ -4,7 +4,6 @@
 //! queue; when it is full, first all their places are touched (the trips overlap), then they are combined.
 
 use crate::key::{Digest, Key};
-use crate::record::Record;
 use std::hint::black_box;
 
 /// How many records wait together.
@@ -177,19 +176,25 @@ where
         (self.index.len() * 3 * size_of::<u64>() + self.limit() * 2 * size_of::<Entry<K, A>>()) as u64
     }
 
-    /// Bytes that its records own beyond the table, counted one by one.
-    pub fn heap(&self) -> u64
-    where
-        A: Record<'s>,
-    {
-        self.entries.iter().map(|entry| (entry.key.heap() + entry.value.heap()) as u64).sum()
+    /// Bytes that its entries own beyond the table, counted one by one; `heap` says what a value owns.
+    pub fn heap(&self, heap: impl Fn(&A) -> usize) -> u64 {
+        self.entries.iter().map(|entry| (entry.key.heap() + heap(&entry.value)) as u64).sum()
     }
 
-    /// Takes all entries out, in the order of their digests. The table keeps its size.
-    pub fn take_ordered(&mut self) -> impl Iterator<Item = (K, A)> {
+    /// Puts the entries into the order of their digests. Nothing is found any more until all are taken out.
+    pub fn order(&mut self) {
         self.drain();
         self.index.fill(0);
         self.entries.sort_unstable_by_key(|entry| entry.digest);
+    }
+
+    /// The values in their order. Nothing may wait.
+    pub fn values(&self) -> impl Iterator<Item = &A> + Clone {
+        self.entries.iter().map(|entry| &entry.value)
+    }
+
+    /// Takes all entries out, in the order in which [`Table::order`] has put them. The table keeps its size.
+    pub fn take_all(&mut self) -> impl Iterator<Item = (K, A)> {
         self.entries.drain(..).map(|entry| (entry.key, entry.value))
     }
 

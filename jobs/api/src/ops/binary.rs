@@ -2,7 +2,7 @@
 //! `save_as_object_file` writes them.
 
 use crate::files::FileInfo;
-use crate::operator::{ENOUGH, Flow, MORE, Operator, sealed};
+use crate::operator::{ENOUGH, Excerpt, Flow, MORE, Operator, places, sealed};
 use crate::ops::text::SPLIT_BYTES;
 use crate::plan::{Needs, Parents, check_partitions};
 use crate::record::{Reader, Record, type_tag};
@@ -168,6 +168,12 @@ pub fn cut_records(files: &[FileInfo], length: u32, at_least: u32) -> Result<Vec
 impl<'s> Operator<'s> for FixedRecords {
     type Item = &'s [u8];
     source_of_files!((String, u64, u64));
+
+    fn excerpt(&self, (path, start, end): &Self::Split) -> Option<Excerpt<Self::Split>> {
+        let (places, share) = places(*start, *end, u64::from(self.length))?;
+        let place = |(start, end)| (path.clone(), start, end);
+        Some(Excerpt { places: places.into_iter().map(place).collect(), share })
+    }
 
     fn run<S>(&self, task: &Task<'s>, split: &Self::Split, sink: &mut S) -> Result<Flow>
     where

@@ -2,7 +2,7 @@
 
 use crate::aggregate::{Aggregation, Groups};
 use crate::key::Key;
-use crate::lists::{FirstAndList, Lists, TwoLists};
+use crate::lists::{BothSides, List, Lists, TwoLists, Values};
 use crate::operator::{ENOUGH, Flow, MORE, Operator, sealed};
 use crate::ops::erased::Erased;
 use crate::plan::{Needs, Parents, Partitioner};
@@ -89,16 +89,17 @@ impl<'s, K: Key<'s>, V: Record<'s>, W: Record<'s>> Operator<'s> for CoGrouped<'s
     where
         S: FnMut(Self::Item) -> Flow,
     {
-        let add = |both: &mut (Vec<V>, Vec<W>), value| match value {
-            Side::Left(value) => both.0.push(value),
-            Side::Right(value) => both.1.push(value),
+        let (lefts, rights) = (Values::new(), Values::new());
+        let add = |both: &mut TwoLists, value| match value {
+            Side::Left(value) => lefts.add(&mut both.0, value),
+            Side::Right(value) => rights.add(&mut both.1, value),
         };
         let create = |value| {
-            let mut both = (Vec::new(), Vec::new());
+            let mut both = (lefts.list(), rights.list());
             add(&mut both, value);
             both
         };
-        let mut table = Aggregation::new(task, "cogroup", create, add, TwoLists);
+        let mut table = Aggregation::new(task, "cogroup", create, add, BothSides(&lefts, &rights));
         let _ =
             self.sides.left.run(task, &split.0, &mut |(key, value)| table.push(key, Side::Left(value)))?;
         let _ =
@@ -135,41 +136,29 @@ where
     where
         S: FnMut(Self::Item) -> Flow,
     {
-        // One value for a key is the common case, and needs no list.
-        let create = |value: V| (value, Vec::new());
-        let add = |values: &mut (V, Vec<V>), value| values.1.push(value);
-        let mut table = Aggregation::new(task, "join", create, add, FirstAndList);
+        let values = Values::new();
+        let add = |list: &mut _, value| values.add(list, value);
+        let mut table = Aggregation::new(task, "join", |value| values.first(value), add, Lists(&values));
         let _ = self.sides.left.run(task, &split.0, &mut |(key, value)| table.push(key, value))?;
         table.settle()?;
         if table.has_spilled() {
             return self.run_spilled(task, split, table.into_groups()?, sink);
         }
+        values.arrange(table.values());
         self.sides.right.run(task, &split.1, &mut |(key, right): (K, W)| {
-            let Some(values) = table.get(&key) else { return MORE };
-            pairs(key, values, right, sink)
+            let Some(list) = table.get(&key) else { return MORE };
+            let mut flow = MORE;
+            values.each(*list, |left| {
+                flow = sink((key.clone(), (left.clone(), right.clone())));
+                flow.is_continue()
+            });
+            flow
         })
     }
 }
 
-/// Each value of the left side with one of the right. The last pair takes what it is made of.
-#[inline(always)]
-fn pairs<K: Clone, V: Clone, W: Clone>(
-    key: K,
-    (first, others): &(V, Vec<V>),
-    right: W,
-    sink: &mut impl FnMut((K, (V, W))) -> Flow,
-) -> Flow {
-    let Some((last, others)) = others.split_last() else { return sink((key, (first.clone(), right))) };
-    for left in std::iter::once(first).chain(others) {
-        if sink((key.clone(), (left.clone(), right.clone()))).is_break() {
-            return ENOUGH;
-        }
-    }
-    sink((key, (last.clone(), right)))
-}
-
 /// The left side of a join in runs.
-type LeftGroups<'t, 's, K, V> = Groups<'t, 's, K, (V, Vec<V>), FirstAndList>;
+type LeftGroups<'t, 's, 'v, K, V> = Groups<'t, 's, K, List, Lists<'v, V>>;
 
 impl<'s, K, V, W> Joined<'s, K, V, W>
 where
@@ -183,14 +172,15 @@ where
         &self,
         task: &Task<'s>,
         split: &(Payload, Payload),
-        left: LeftGroups<'_, 's, K, V>,
+        left: LeftGroups<'_, 's, '_, K, V>,
         sink: &mut S,
     ) -> Result<Flow>
     where
         S: FnMut((K, (V, W))) -> Flow,
     {
-        let add = |values: &mut Vec<W>, value| values.push(value);
-        let mut table = Aggregation::new(task, "join", |value| vec![value], add, Lists);
+        let values = Values::new();
+        let add = |list: &mut _, value| values.add(list, value);
+        let mut table = Aggregation::new(task, "join", |value| values.first(value), add, Lists(&values));
         let _ = self.sides.right.run(task, &split.1, &mut |(key, value): (K, W)| table.push(key, value))?;
         let mut right = table.into_groups()?.parts()?;
         let mut next = right.next()?;
@@ -201,8 +191,10 @@ where
                 let partner = lefts.iter().find(|(_, left, _)| found == digest && *left == key);
                 if let Some((_, _, lefts)) = partner {
                     for right in values {
-                        if pairs(key.clone(), lefts, right, sink).is_break() {
-                            return ENOUGH;
+                        for left in lefts {
+                            if sink((key.clone(), (left.clone(), right.clone()))).is_break() {
+                                return ENOUGH;
+                            }
                         }
                     }
                 }

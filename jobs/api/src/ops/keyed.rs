@@ -4,7 +4,7 @@
 use crate::func::Func;
 use crate::key::Key;
 use crate::operator::{Flow, MORE, Operator, sealed};
-use crate::ops::narrow::passes_on;
+use crate::ops::narrow::{passes_on, passes_on_records};
 use crate::plan::{Needs, Parents, Partitioner};
 use crate::record::{Reader, Record};
 use crate::task::Task;
@@ -42,7 +42,7 @@ where
     F: Fn(V) -> U + Copy + Send + Sync + 's,
 {
     type Item = (K, U);
-    passes_on!();
+    passes_on_records!();
 
     fn partitioner(&self) -> Option<Partitioner> {
         self.op.partitioner()
@@ -84,7 +84,7 @@ where
     F: Fn(V) -> I + Copy + Send + Sync + 's,
 {
     type Item = (K, I::Item);
-    passes_on!();
+    passes_on_records!();
 
     fn partitioner(&self) -> Option<Partitioner> {
         self.op.partitioner()
@@ -125,7 +125,7 @@ where
     F: Fn(&Op::Item) -> K + Copy + Send + Sync + 's,
 {
     type Item = (K, Op::Item);
-    passes_on!();
+    passes_on_records!();
 
     #[inline(always)]
     fn run<S>(&self, task: &Task<'s>, split: &Op::Split, sink: &mut S) -> Result<Flow>
@@ -151,7 +151,7 @@ macro_rules! half_of_pair {
             Op: Operator<'s, Item = ($key, $value)>,
         {
             type Item = $item;
-            passes_on!();
+            passes_on_records!();
 
             #[inline(always)]
             fn run<S>(&self, task: &Task<'s>, split: &Op::Split, sink: &mut S) -> Result<Flow>
@@ -183,7 +183,7 @@ pub struct WithUnit<Op> {
 
 impl<'s, Op: Operator<'s>> Operator<'s> for WithUnit<Op> {
     type Item = (Op::Item, ());
-    passes_on!();
+    passes_on_records!();
 
     #[inline(always)]
     fn run<S>(&self, task: &Task<'s>, split: &Op::Split, sink: &mut S) -> Result<Flow>
@@ -214,7 +214,7 @@ impl<Op: Clone, K> Clone for KeyIs<Op, K> {
 
 impl<'s, K: Key<'s>, V: 's, Op: Operator<'s, Item = (K, V)>> Operator<'s> for KeyIs<Op, K> {
     type Item = (K, V);
-    passes_on!();
+    passes_on_records!();
 
     fn partitioner(&self) -> Option<Partitioner> {
         self.op.partitioner()
@@ -254,7 +254,7 @@ where
     Op: Operator<'s, Item = (K, V)>,
 {
     type Item = (K, V);
-    passes_on!();
+    passes_on_records!();
 
     fn partitioner(&self) -> Option<Partitioner> {
         self.op.partitioner()

@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod chosen;
 pub mod cogroup;
 pub mod erased;
+pub mod excerpts;
 pub mod folded;
 pub mod indexed;
 pub mod keyed;

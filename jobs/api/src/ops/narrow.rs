@@ -43,6 +43,18 @@ macro_rules! passes_on {
 }
 pub(crate) use passes_on;
 
+/// What an operator passes on that looks at each record by itself.
+macro_rules! passes_on_records {
+    () => {
+        passes_on!();
+
+        fn excerpt(&self, split: &Op::Split) -> Option<crate::operator::Excerpt<Op::Split>> {
+            self.op.excerpt(split)
+        }
+    };
+}
+pub(crate) use passes_on_records;
+
 macro_rules! operator_with_closure {
     ($(#[$doc:meta])* $name:ident, $(#[$doc_with:meta])* $with:ident) => {
         $(#[$doc])*
@@ -117,7 +129,7 @@ where
     F: Fn(Op::Item) -> U + Copy + Send + Sync + 's,
 {
     type Item = U;
-    passes_on!();
+    passes_on_records!();
 
     #[inline(always)]
     fn run<S: FnMut(U) -> Flow>(&self, task: &Task<'s>, split: &Op::Split, sink: &mut S) -> Result<Flow> {
@@ -134,7 +146,7 @@ where
     F: Fn(&C, Op::Item) -> U + Copy + Send + Sync + 's,
 {
     type Item = U;
-    passes_on!();
+    passes_on_records!();
 
     #[inline(always)]
     fn run<S: FnMut(U) -> Flow>(&self, task: &Task<'s>, split: &Op::Split, sink: &mut S) -> Result<Flow> {
@@ -149,7 +161,7 @@ where
     F: Fn(&Op::Item) -> bool + Copy + Send + Sync + 's,
 {
     type Item = Op::Item;
-    passes_on!();
+    passes_on_records!();
 
     fn partitioner(&self) -> Option<Partitioner> {
         self.op.partitioner()
@@ -172,7 +184,7 @@ where
     F: Fn(&C, &Op::Item) -> bool + Copy + Send + Sync + 's,
 {
     type Item = Op::Item;
-    passes_on!();
+    passes_on_records!();
 
     fn partitioner(&self) -> Option<Partitioner> {
         self.op.partitioner()
@@ -196,7 +208,7 @@ where
     F: Fn(Op::Item) -> I + Copy + Send + Sync + 's,
 {
     type Item = I::Item;
-    passes_on!();
+    passes_on_records!();
 
     #[inline(always)]
     fn run<S>(&self, task: &Task<'s>, split: &Op::Split, sink: &mut S) -> Result<Flow>
@@ -217,7 +229,7 @@ where
     F: Fn(&C, Op::Item) -> I + Copy + Send + Sync + 's,
 {
     type Item = I::Item;
-    passes_on!();
+    passes_on_records!();
 
     #[inline(always)]
     fn run<S>(&self, task: &Task<'s>, split: &Op::Split, sink: &mut S) -> Result<Flow>

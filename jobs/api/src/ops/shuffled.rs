@@ -4,7 +4,7 @@
 use crate::aggregate::{Aggregation, Merged};
 use crate::combine::Combine;
 use crate::key::Key;
-use crate::lists::Lists;
+use crate::lists::{Lists, Values};
 use crate::operator::{ENOUGH, Flow, MORE, Operator, sealed};
 use crate::plan::{Needs, Parents, Partitioner, Shuffle, check_partitions};
 use crate::record::{Reader, Record};
@@ -222,8 +222,10 @@ impl<'s, K: Key<'s>, V: Record<'s>> Operator<'s> for Grouped<'s, K, V> {
     where
         S: FnMut((K, Vec<V>)) -> Flow,
     {
-        let add = |values: &mut Vec<V>, value| values.push(value);
-        let mut table = Aggregation::new(task, "group_by_key", |value| vec![value], add, Lists);
+        let values = Values::new();
+        let add = |list: &mut _, value| values.add(list, value);
+        let mut table =
+            Aggregation::new(task, "group_by_key", |value| values.first(value), add, Lists(&values));
         let _ = self.read.run(task, *split, |(key, value)| table.push(key, value))?;
         table.finish(|_, key, values| sink((key, values)))
     }

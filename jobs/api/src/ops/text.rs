@@ -5,7 +5,7 @@
 //! line is read once. What is read is checked to be UTF-8, block by block, while it is still in the cache.
 
 use crate::files::{FileInfo, OpenFile};
-use crate::operator::{Flow, MORE, Operator, sealed};
+use crate::operator::{Excerpt, Flow, MORE, Operator, places, sealed};
 use crate::plan::{Needs, Parents, check_partitions};
 use crate::task::Task;
 use firesteel_common::{Error, ErrorCode, Result};
@@ -30,6 +30,18 @@ pub struct TextSplit {
     pub start: u64,
     /// The byte after its last; `u64::MAX` for all there is.
     pub end: u64,
+}
+
+impl TextSplit {
+    /// Small parts of it.
+    fn excerpt(&self) -> Option<Excerpt<Self>> {
+        if self.end == u64::MAX {
+            return None;
+        }
+        let (places, share) = places(self.start, self.end, 1)?;
+        let place = |(start, end)| Self { path: self.path.clone(), start, end };
+        Some(Excerpt { places: places.into_iter().map(place).collect(), share })
+    }
 }
 
 /// Cuts files into splits of at most [`SPLIT_BYTES`], and into at least `at_least` of them where they allow
@@ -123,6 +135,10 @@ impl<'s> Operator<'s> for TextBlocks {
     }
 
     fn parents(&self, _parents: &mut Parents<'s>) {}
+
+    fn excerpt(&self, split: &TextSplit) -> Option<Excerpt<TextSplit>> {
+        split.excerpt()
+    }
 
     fn run<S>(&self, task: &Task<'s>, split: &TextSplit, sink: &mut S) -> Result<Flow>
     where
@@ -235,6 +251,10 @@ impl<'s> Operator<'s> for TextLines {
     }
 
     fn parents(&self, _parents: &mut Parents<'s>) {}
+
+    fn excerpt(&self, split: &TextSplit) -> Option<Excerpt<TextSplit>> {
+        split.excerpt()
+    }
 
     fn run<S>(&self, task: &Task<'s>, split: &TextSplit, sink: &mut S) -> Result<Flow>
     where

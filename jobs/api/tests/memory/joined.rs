@@ -37,7 +37,7 @@ proptest! {
 
     #[test]
     fn groups_of_two_sides(
-        seed: u64, keys in 500_u64..6_000, lefts in 1_usize..9_000, rights in 4_000_usize..9_000,
+        seed: u64, keys in 500_u64..6_000, lefts in 1_usize..9_000, rights in 12_000_usize..20_000,
     ) {
         let (left, right) = (pairs(seed, lefts, keys), pairs(seed ^ 1, rights, keys));
         let found = spilling(|cx| {
