@@ -49,7 +49,7 @@ pub enum ToExecutor {
         /// application.
         connected: bool,
     },
-    /// The answer to `Store`.
+    /// The answer to `Store`, and to `Offer`.
     Stored {
         /// Of the request.
         request: u64,
@@ -150,6 +150,18 @@ pub enum FromExecutor {
         worker: WorkerId,
         /// Its address.
         address: String,
+    },
+    /// Asks whether a cached partition of this length would be kept, before it is written for the store. The
+    /// answer is `Stored`.
+    Offer {
+        /// Chosen by the executor.
+        request: u64,
+        /// Its name.
+        block: BlockId,
+        /// Its length.
+        bytes: u64,
+        /// Where it may be kept.
+        level: StorageLevel,
     },
     /// Stores a cached partition; its descriptor comes beside the frame.
     Store {

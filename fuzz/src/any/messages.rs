@@ -156,7 +156,8 @@ any_enum! {
         Ready, Finished(_), MapOutput { task, status, frames }, ResultBlock { block, bytes },
         FetchFailed { task, stage, map, place, cause }, OpenBlock { request, block },
         Connect { request, worker, address }, Store { request, block, bytes, level },
-        AcquireMemory { request, bytes, held }, ReleaseMemory { bytes }, Damaged(_),
+        Offer { request, block, bytes, level }, AcquireMemory { request, bytes, held },
+        ReleaseMemory { bytes }, Damaged(_),
     }
     BlockReply { Found { bytes, segments, frames }, Missing }
     PluginReply { Found { bytes }, Missing }

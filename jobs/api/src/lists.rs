@@ -1,7 +1,7 @@
-//! Values that are gathered by key: lists, and pairs of lists. While a table is filled, all values lie side by
-//! side in the order in which they came, each with the number of its list; before they are handed on they are
-//! put into the order of their lists. They are spilled in pieces, so that only what is put together at the
-//! very end must fit into memory.
+//! Values that are gathered by key: lists, and pairs of lists. While a table is filled, all values lie side
+//! by side in the order in which they came, each with the number of its list; before they are handed on they
+//! are put into the order of their lists. They are spilled in pieces, so that only what is put together at
+//! the very end must fit into memory.
 
 use crate::aggregate::Parts;
 use crate::radix::arrange;
@@ -102,7 +102,7 @@ impl<'s, V: Record<'s>> Values<V> {
         let inner = self.inner.borrow();
         let end = inner.ends.get(list.number as usize).map_or(0, |end| *end as usize);
         let values = inner.values.get(end.saturating_sub(list.len as usize)..end);
-        let _ = values.unwrap_or_default().iter().map(visit).all(|more| more);
+        let _ = values.unwrap_or_default().iter().all(visit);
     }
 
     /// Begins to take the values, one list after the other as they are arranged.

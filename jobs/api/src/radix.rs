@@ -141,8 +141,10 @@ mod tests {
             check(numbers.iter().map(|number| (*number as i16, *number >> 3)).collect::<Vec<_>>());
             check(numbers.iter().map(|number| format!("{}", number % 5_000)).collect::<Vec<String>>());
             check(numbers.iter().map(|number| format!("a long beginning {number}")).collect::<Vec<String>>());
-            check(numbers.iter().map(|number| number.to_le_bytes()[..(number % 9) as usize].to_vec()).collect::<Vec<Vec<u8>>>());
-            check(numbers.iter().map(|number| char::from_u32(*number as u32 % 0xd000)).map(Option::unwrap_or_default).collect::<Vec<char>>());
+            let bytes = |number: &u64| number.to_le_bytes()[..(number % 9) as usize].to_vec();
+            check(numbers.iter().map(bytes).collect::<Vec<Vec<u8>>>());
+            let sign = |number: &u64| char::from_u32(*number as u32 % 0xd000).unwrap_or_default();
+            check(numbers.iter().map(sign).collect::<Vec<char>>());
             check(numbers.iter().map(|number| (*number % 3 == 0).then_some(*number)).collect::<Vec<_>>());
         }
     }

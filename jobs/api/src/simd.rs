@@ -80,6 +80,27 @@ fn with_256_bits<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
 
+/// Whether all bytes are ASCII.
+struct IsAscii<'a>(&'a [u8]);
+
+impl Kernel for IsAscii<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let (parts, rest) = self.0.as_chunks::<256>();
+        let high = |bytes: &[u8]| bytes.iter().fold(0, |all, byte| all | byte) >= 0x80;
+        !parts.iter().any(|part| high(part)) && !high(rest)
+    }
+}
+
+/// Bytes that are ASCII as the text that they are: what most text is, and much faster to see than that other
+/// text is UTF-8.
+pub fn ascii(bytes: &[u8]) -> Option<&str> {
+    // SAFETY: whatever is ASCII is UTF-8.
+    vectorised(IsAscii(bytes)).then(|| unsafe { std::str::from_utf8_unchecked(bytes) })
+}
+
 /// A bit for each byte of a text that stands between numbers: a blank, a comma or a control character.
 #[inline(always)]
 pub fn separators(window: &[u8; 64]) -> u64 {
@@ -121,7 +142,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn separators_are_found_alike(bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0_u8..64], 64)) {
+        fn ascii_is_what_has_no_high_bit(
+            mut bytes in prop::collection::vec(0_u8..128, 0..700),
+            high in prop::option::of((0_usize..700, 128_u8..)),
+        ) {
+            if let Some((at, high)) = high.filter(|(at, _)| *at < bytes.len()) {
+                bytes[at] = high;
+            }
+            prop_assert_eq!(ascii(&bytes).is_some(), bytes.is_ascii());
+            prop_assert!(ascii(&bytes).is_none_or(|text| text.as_bytes() == bytes));
+        }
+
+        #[test]
+        fn separators_are_found_alike(
+            bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0_u8..64], 64),
+        ) {
             let mut window = [0; 64];
             window.copy_from_slice(&bytes);
             prop_assert_eq!(separators(&window), separators_plain(&window));

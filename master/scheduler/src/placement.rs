@@ -129,6 +129,13 @@ impl Scheduler {
             }
             self.cluster.placement.relax.remove(&(at, key));
             if let Some(stage) = self.apps.get_mut(&key.0).and_then(|app| app.run.stages.get_mut(&key.2)) {
+                // As long as workers take what they had better run, the others wait on.
+                let later = stage.set.taken_near + self.cluster.settings.locality_wait;
+                if later > self.cluster.now {
+                    stage.set.relax_at = Some(later);
+                    self.cluster.placement.relax.insert((later, key));
+                    continue;
+                }
                 let waiting: Vec<u32> = stage.set.queued().collect();
                 stage.set.fresh.extend(waiting);
                 self.cluster.placement.fresh.insert(key);

@@ -34,6 +34,8 @@ pub(crate) struct TaskSet {
     pub fresh: Vec<u32>,
     /// From when on preferences are only wishes; `None` while no pending task has one.
     pub relax_at: Option<Timestamp>,
+    /// When a task was last taken by a worker that it preferred.
+    pub taken_near: Timestamp,
 }
 
 impl TaskSet {
@@ -69,6 +71,7 @@ impl TaskSet {
             && let Some(queue) = self.by_worker.get_mut(&worker)
         {
             if let Some(task) = pop_pending(queue, &pending, &admits) {
+                self.taken_near = now;
                 return Some(task);
             }
             if queue.is_empty() {
@@ -79,6 +82,7 @@ impl TaskSet {
             && let Some(queue) = self.by_host.get_mut(&host)
         {
             if let Some(task) = pop_pending(queue, &pending, &admits) {
+                self.taken_near = now;
                 return Some(task);
             }
             if queue.is_empty() {

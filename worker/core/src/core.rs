@@ -168,8 +168,8 @@ impl WorkerCore {
             FromExecutor::AcquireMemory { request, bytes, held } => {
                 self.acquire(app, request, bytes, held, out);
             }
-            // For the store, which the shell has told.
-            FromExecutor::Damaged(_) => {}
+            // For the store, which the shell has told or asked.
+            FromExecutor::Damaged(_) | FromExecutor::Offer { .. } => {}
             FromExecutor::ReleaseMemory { bytes } => self.release(app, bytes),
         }
     }

@@ -22,6 +22,9 @@ use parking_lot::Mutex;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+/// A cached partition of fewer bytes is written without asking first.
+const OFFERED_MIN: usize = 256 * 1024;
+
 type Output = Arc<Mutex<Option<(MapStatus, Written)>>>;
 
 /// One attempt as its engine sees it.
@@ -202,6 +205,17 @@ impl TaskIo for TaskContext {
         records: u64,
         payload: &[u8],
     ) -> Result<bool> {
+        // Where there is no room, it need not be written to be refused.
+        if payload.len() >= OFFERED_MIN && !level.uses_disk() {
+            let bytes = payload.len() as u64;
+            let offer = |request| FromExecutor::Offer { request, block, bytes, level };
+            if !matches!(
+                self.host.answers.ask(&self.host.worker, &self.signal, None, offer)?,
+                Answer::Stored(true)
+            ) {
+                return Ok(false);
+            }
+        }
         // It is here twice until it has been handed over.
         let _charge = self.memory.charge(payload.len() as u64);
         let (fd, bytes) = output::single_segment("firesteel-cached", type_tag, records, payload)?;

@@ -27,6 +27,12 @@ const OUTBOX_LEN: usize = 16 * 1024;
 /// How long the last messages of a dead executor are waited for.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
 
+/// What the allocator of an executor keeps for each slot, in bytes.
+const KEPT_MIN: u64 = 1024 * 1024;
+const KEPT_MAX: u64 = 256 * 1024 * 1024;
+/// The most that the C library takes for this setting.
+const MAPPED_MAX: u64 = 32 * 1024 * 1024;
+
 /// A message on its way to an executor, with its descriptor.
 pub enum Outgoing {
     /// Without one.
@@ -40,6 +46,16 @@ pub enum Outgoing {
 struct Executor {
     outbox: Sender<Outgoing>,
     process: Arc<Process>,
+}
+
+/// How the allocator of an executor is to deal with memory: large tables and lists lie in large pages, and
+/// what a task has freed stays for the next one, up to an eighth of what a slot may have. A fresh page costs
+/// as much as writing it.
+fn allocator(memory: u64, slots: u32) -> String {
+    let kept = (memory / u64::from(slots.max(1)) / 8).clamp(KEPT_MIN, KEPT_MAX);
+    // What is longer than that is a mapping of its own, which is gone when it is freed.
+    let mapped = (kept / 4).min(MAPPED_MAX);
+    format!("glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold={kept}:glibc.malloc.mmap_threshold={mapped}")
 }
 
 /// The running executors, by application attempt.
@@ -113,6 +129,7 @@ impl Executors {
                 drop(ended);
             })
             .map_err(failed)?;
+        let allocator = allocator(setup.memory, setup.slots);
         // There is room: nothing else was sent.
         let _ = outbox.try_send(Outgoing::Plain(ToExecutor::Start(setup)));
         self.shared.running.lock().insert(app, Executor { outbox, process: process.clone() });
@@ -127,8 +144,7 @@ impl Executors {
             shared.running.lock().remove(&app);
             shared.events.event(WorkerEvent::ExecutorExited { app, reason });
         });
-        // Big allocations of engines (tables, buffers) take fewer page faults on huge pages.
-        let environment = vec![("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1".to_owned())];
+        let environment = vec![("GLIBC_TUNABLES", allocator)];
         let stdin = OwnedFd::from(theirs);
         let role = "executor";
         let launch = Launch { app, role, stdin, directory, environment, confinement, process, on_exit };
@@ -243,6 +259,10 @@ impl Reader {
                     let refusal = ToExecutor::Stored { request: *request, kept: false };
                     return Ok(self.answer(Outgoing::Plain(refusal)));
                 }
+            }
+            FromExecutor::Offer { request, block, bytes, level } => {
+                let kept = block.app == self.app && self.shared.store.would_keep(block, *bytes, *level);
+                return Ok(self.answer(Outgoing::Plain(ToExecutor::Stored { request: *request, kept })));
             }
             FromExecutor::OpenBlock { request, block } => {
                 // Of another application's block an executor does not learn whether there is one.

@@ -110,6 +110,20 @@ impl BlockStore {
         Ok(true)
     }
 
+    /// Whether a cached partition of so many bytes would be kept now, as [`BlockStore::put`] decides it.
+    /// Nothing is moved.
+    pub fn would_keep(&self, id: &BlockId, bytes: u64, level: StorageLevel) -> bool {
+        if level.uses_disk() {
+            return true;
+        }
+        let blocks = self.blocks.lock();
+        let mut over = blocks.over(self.budget, bytes);
+        if over > 0 {
+            let _ = blocks.cached_victims(dataset_of(id), self.dir.is_some(), &mut over);
+        }
+        over == 0 || blocks.by_id.contains_key(id)
+    }
+
     /// Keeps a block that is on disk already.
     ///
     /// # Errors

@@ -130,6 +130,28 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
+    fn what_would_be_kept_is_kept(
+        blocks in prop::collection::vec((0_u32..3, 0_u32..6, 0_usize..8, any::<bool>()), 1..30),
+    ) {
+        let store = BlockStore::new(20, None);
+        for (dataset, partition, len, is_cached) in blocks {
+            if !is_cached {
+                let id = map_output(app(1, 1), partition);
+                let kept = store.put(id, file(&vec![0; len]), len as u64, None, StorageLevel::MemoryOnly);
+                prop_assert!(kept.unwrap());
+                continue;
+            }
+            let kind = BlockKind::Cached { dataset: DatasetId(dataset), partition };
+            let id = BlockId { app: app(1, 1), kind };
+            let before = store.used();
+            let expected = store.would_keep(&id, len as u64, StorageLevel::MemoryOnly);
+            prop_assert_eq!(store.used(), before);
+            let kept = store.put(id, file(&vec![0; len]), len as u64, None, StorageLevel::MemoryOnly);
+            prop_assert_eq!(kept.unwrap(), expected);
+        }
+    }
+
+    #[test]
     fn a_packed_payload_comes_back(
         payload in prop::collection::vec(prop_oneof![3 => Just(7), 1 => any::<u8>()], 0..2000),
         flipped in any::<prop::sample::Index>(),

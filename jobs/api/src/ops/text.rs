@@ -7,6 +7,7 @@
 use crate::files::{FileInfo, OpenFile};
 use crate::operator::{Excerpt, Flow, MORE, Operator, places, sealed};
 use crate::plan::{Needs, Parents, check_partitions};
+use crate::simd::ascii;
 use crate::task::Task;
 use firesteel_common::{Error, ErrorCode, Result};
 use serde::{Deserialize, Serialize};
@@ -177,6 +178,9 @@ fn block_len(text: &[u8], line_end: LineEnd) -> usize {
 }
 
 fn checked<'s>(bytes: &'s [u8], split: &TextSplit, offset: u64) -> Result<&'s str> {
+    if let Some(text) = ascii(bytes) {
+        return Ok(text);
+    }
     std::str::from_utf8(bytes).map_err(|cause| {
         let at = offset + cause.valid_up_to() as u64;
         Error::new(ErrorCode::InputNotReadable, format!("{}: byte {at} is not UTF-8", split.path))

@@ -410,7 +410,9 @@ mod tests {
         #[test]
         fn many_short_numbers_at_once_are_those_of_the_standard_library(
             numbers in prop::collection::vec("-?([0-9]{1,8}|[0-9]{1,4}\\.[0-9]{0,3}|\\.[0-9]{1,7})", 0..200),
-            wrong in prop::option::of((0_usize..200, prop::sample::select(vec!["x", "-", ".", "1x3", "1..2"]))),
+            wrong in prop::option::of(
+                (0_usize..200, prop::sample::select(vec!["x", "-", ".", "1x3", "1..2"])),
+            ),
             separator in prop::sample::select(vec![" ", "\n", ",", "\r\n", ", "]),
         ) {
             let mut texts: Vec<&str> = numbers.iter().map(String::as_str).collect();

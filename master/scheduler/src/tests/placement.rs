@@ -80,6 +80,19 @@ fn a_task_waits_for_its_place_and_then_goes_anywhere() {
 }
 
 #[test]
+fn a_task_waits_on_while_others_go_where_they_had_better_run() {
+    check(
+        "worker w1 host=a slots=1; worker w2 host=b slots=1; client; attach; quiet
+         job map=1:5:1 prefer=a want=1
+         pause 40; finish 1/0; pause 40; finish 1/1; pause 40; pause 20",
+        "worker-1: launch 1/0.0 code 1
+         worker-1: launch 1/1.0
+         worker-1: launch 1/2.0
+         worker-2: launch 1/3.0 code 1",
+    );
+}
+
+#[test]
 fn a_task_prefers_its_host() {
     check(
         "worker w1 host=a; worker w2 host=b; client; attach; quiet

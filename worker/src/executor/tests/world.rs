@@ -273,6 +273,10 @@ impl Shell {
             FromExecutor::ResultBlock { block, bytes } => {
                 self.keep(block, fd, bytes, None, StorageLevel::MemoryAndDisk).map(drop)
             }
+            FromExecutor::Offer { request, block, bytes, level } => {
+                let kept = self.store.would_keep(&block, bytes, level);
+                self.to.send(&ToExecutor::Stored { request, kept }, None)
+            }
             FromExecutor::Store { request, block, bytes, level } => {
                 let kept = self.keep(block, fd, bytes, None, level)?;
                 self.to.send(&ToExecutor::Stored { request, kept }, None)
