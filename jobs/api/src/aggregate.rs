@@ -102,11 +102,11 @@ impl<'s, K: Key<'s>, A> Ordered<(K, A)> for ByDigest {
 }
 
 /// A table that spills.
-pub struct Aggregation<'t, 's, K, V, A, Create, Add, P> {
+pub struct Aggregation<'t, 's, K: Key<'s>, V, A, Create, Add, P> {
     task: &'t Task<'s>,
     /// What is combining, for errors.
     operator: &'static str,
-    table: Table<K, V, A, Create, Add>,
+    table: Table<'s, K, V, A, Create, Add>,
     parts: P,
     ledger: Ledger<'s>,
     runs: Runs,
@@ -220,6 +220,15 @@ where
     /// [`Aggregation::settle`]).
     pub fn values(&self) -> impl Iterator<Item = &A> + Clone {
         self.table.values()
+    }
+
+    /// See [`Table::touch`].
+    #[inline(always)]
+    pub fn touch<'k>(&self, keys: impl Iterator<Item = &'k K>)
+    where
+        K: 'k,
+    {
+        self.table.touch(keys);
     }
 
     /// The value of a key, if nothing was spilled and nothing waits (see [`Aggregation::settle`]).

@@ -80,8 +80,52 @@ fn short_word(bytes: &[u8]) -> u64 {
     }
 }
 
+/// What a table keeps of the digest of a key beside the key: all of it, or nothing where the key is as fast to
+/// look at.
+#[doc(hidden)]
+pub trait Kept: Copy {
+    /// Of a digest.
+    fn of(digest: Digest) -> Self;
+    /// Whether it is that of a key with this digest, as far as can be said without the key.
+    fn may_be(self, digest: Digest) -> bool;
+    /// The digest of its key.
+    fn digest<'s, K: Key<'s>>(self, key: &K) -> Digest;
+}
+
+impl Kept for Digest {
+    #[inline(always)]
+    fn of(digest: Digest) -> Self {
+        digest
+    }
+    #[inline(always)]
+    fn may_be(self, digest: Digest) -> bool {
+        self == digest
+    }
+    #[inline(always)]
+    fn digest<'s, K: Key<'s>>(self, _key: &K) -> Digest {
+        self
+    }
+}
+
+impl Kept for () {
+    #[inline(always)]
+    fn of(_digest: Digest) -> Self {}
+    #[inline(always)]
+    fn may_be(self, _digest: Digest) -> bool {
+        true
+    }
+    #[inline(always)]
+    fn digest<'s, K: Key<'s>>(self, key: &K) -> Digest {
+        key.digest()
+    }
+}
+
 /// A record that can be a key.
 pub trait Key<'s>: Record<'s> + Eq + Clone {
+    /// What a table keeps of its digest.
+    #[doc(hidden)]
+    type Kept: Kept;
+
     /// The digest: equal for equal keys, in every process.
     fn digest(&self) -> Digest;
 }
@@ -89,6 +133,7 @@ pub trait Key<'s>: Record<'s> + Eq + Clone {
 macro_rules! number_keys {
     ($($name:ty),*) => {$(
         impl<'s> Key<'s> for $name {
+            type Kept = ();
             #[inline(always)]
             fn digest(&self) -> Digest {
                 Digest { low: *self as u64, high: 0 }
@@ -99,6 +144,7 @@ macro_rules! number_keys {
 number_keys!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, bool, char);
 
 impl<'s> Key<'s> for &'s str {
+    type Kept = Digest;
     #[inline(always)]
     fn digest(&self) -> Digest {
         Digest::of_bytes(self.as_bytes())
@@ -106,6 +152,7 @@ impl<'s> Key<'s> for &'s str {
 }
 
 impl<'s> Key<'s> for &'s [u8] {
+    type Kept = Digest;
     #[inline(always)]
     fn digest(&self) -> Digest {
         Digest::of_bytes(self)
@@ -113,24 +160,28 @@ impl<'s> Key<'s> for &'s [u8] {
 }
 
 impl<'s> Key<'s> for String {
+    type Kept = Digest;
     fn digest(&self) -> Digest {
         Digest::of_bytes(self.as_bytes())
     }
 }
 
 impl<'s> Key<'s> for Vec<u8> {
+    type Kept = Digest;
     fn digest(&self) -> Digest {
         Digest::of_bytes(self)
     }
 }
 
 impl<'s> Key<'s> for () {
+    type Kept = Digest;
     fn digest(&self) -> Digest {
         Digest { low: 0, high: 0 }
     }
 }
 
 impl<'s, T: Key<'s>> Key<'s> for Option<T> {
+    type Kept = Digest;
     fn digest(&self) -> Digest {
         Digest { low: self.as_ref().map_or(0, |key| key.digest().hash() | 1), high: Digest::INEXACT }
     }
@@ -139,6 +190,7 @@ impl<'s, T: Key<'s>> Key<'s> for Option<T> {
 macro_rules! tuple_keys {
     ($(($($name:ident $at:tt),*);)*) => {$(
         impl<'s, $($name: Key<'s>),*> Key<'s> for ($($name,)*) {
+            type Kept = Digest;
             #[inline(always)]
             fn digest(&self) -> Digest {
                 let mut low = 0_u64;
@@ -162,6 +214,7 @@ macro_rules! key {
     ($($name:ty),* $(,)?) => {$(
         $crate::record!($name);
         impl<'s> $crate::Key<'s> for $name {
+            type Kept = $crate::key::Digest;
             fn digest(&self) -> $crate::key::Digest {
                 $crate::key::Digest::of_hash(self)
             }

@@ -205,11 +205,8 @@ where
     /// # Errors
     /// What the job that samples failed with.
     pub fn sort_by_key_in(&self, partitions: u32, ascending: bool) -> Result<Rdd<'s, Sorted<'s, K, V>>> {
-        let reducers = partitions.max(1);
-        check_partitions(u64::from(reducers))?;
-        let bounds = if reducers == 1 { Payload::empty() } else { self.bounds(reducers)? };
-        let output = RangeWrite { reducers, descending: !ascending, bounds, key: PhantomData };
-        let bounds = output.bounds.clone();
+        let output = self.ranges(partitions, ascending)?;
+        let (reducers, bounds) = (output.reducers, output.bounds.clone());
         let shuffle = Shuffle::new(&self.driver, "sort_by_key", reducers, self.op.clone(), output);
         let ranges = Ranges { shuffle: shuffle.id, bounds, partitions: reducers, descending: !ascending };
         Ok(self.then(Sorted {
@@ -218,6 +215,22 @@ where
             partitioner: Some(Partitioner::Range(Arc::new(ranges))),
             pair: PhantomData,
         }))
+    }
+}
+
+impl<'s, K, V, Op> Rdd<'s, Op>
+where
+    K: Record<'s> + Ord,
+    K::Owned: Ord,
+    V: 's,
+    Op: Operator<'s, Item = (K, V)>,
+{
+    /// How records are written into ranges of their keys.
+    pub(crate) fn ranges(&self, partitions: u32, ascending: bool) -> Result<RangeWrite<K>> {
+        let reducers = partitions.max(1);
+        check_partitions(u64::from(reducers))?;
+        let bounds = if reducers == 1 { Payload::empty() } else { self.bounds(reducers)? };
+        Ok(RangeWrite { reducers, descending: !ascending, bounds, key: PhantomData })
     }
 
     /// Keys between ranges of about the same weight, from a sample.

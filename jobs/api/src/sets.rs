@@ -1,13 +1,17 @@
 //! Datasets as sets and as sorted lists: what is in both, what is not, groups, orders.
 
 use crate::combine::KeepFirst;
+use crate::func::Func;
 use crate::key::Key;
 use crate::operator::Operator;
-use crate::ops::keyed::{KeyBy, Values, WithUnit};
-use crate::ops::shuffled::{Grouped, Sorted};
+use crate::ops::keyed::{KeyBy, WithUnit};
+use crate::ops::shuffled::{Grouped, ShuffleRead, SortedBy};
+use crate::output::shuffle::RangeWriteValues;
+use crate::plan::Shuffle;
 use crate::rdd::{Distinct, Rdd};
 use crate::record::Record;
 use firesteel_common::Result;
+use std::marker::PhantomData;
 
 impl<'s, T: Key<'s>, Op: Operator<'s, Item = T>> Rdd<'s, Op> {
     /// [`Rdd::distinct`] into so many partitions.
@@ -53,11 +57,12 @@ impl<'s, T: Record<'s>, Op: Operator<'s, Item = T>> Rdd<'s, Op> {
         self.key_by(f).group_by_key()
     }
 
-    /// The records in the order of what `f` gives for them; equal ones keep their order. A job samples first.
+    /// The records in the order of what `f` gives for them, which must be the same each time it is called;
+    /// equal ones keep their order. A job samples first.
     ///
     /// # Errors
     /// What the job that samples failed with.
-    pub fn sort_by<K, F>(&self, f: F, ascending: bool) -> Result<Rdd<'s, Values<Sorted<'s, K, T>>>>
+    pub fn sort_by<K, F>(&self, f: F, ascending: bool) -> Result<Rdd<'s, SortedBy<'s, T, F>>>
     where
         K: Record<'s, Owned: Ord> + Ord,
         F: Fn(&T) -> K + Copy + Send + Sync + 's,
@@ -74,12 +79,17 @@ impl<'s, T: Record<'s>, Op: Operator<'s, Item = T>> Rdd<'s, Op> {
         f: F,
         partitions: u32,
         ascending: bool,
-    ) -> Result<Rdd<'s, Values<Sorted<'s, K, T>>>>
+    ) -> Result<Rdd<'s, SortedBy<'s, T, F>>>
     where
         K: Record<'s, Owned: Ord> + Ord,
         F: Fn(&T) -> K + Copy + Send + Sync + 's,
     {
         let keyed: Rdd<'s, KeyBy<Op, F>> = self.key_by(f);
-        Ok(keyed.sort_by_key_in(partitions, ascending)?.values())
+        let ranges = keyed.ranges(partitions, ascending)?;
+        let (reducers, descending) = (ranges.reducers, ranges.descending);
+        let output = RangeWriteValues { ranges };
+        let shuffle = Shuffle::new(&self.driver, "sort_by", reducers, keyed.op, output);
+        let (read, f) = (ShuffleRead::new(shuffle), Func::new(f));
+        Ok(self.then(SortedBy { read, f, descending, record: PhantomData }))
     }
 }

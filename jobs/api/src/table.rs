@@ -3,7 +3,7 @@
 //! Tables outgrow the caches, so the price of a record is a trip to memory. Records therefore wait in a small
 //! queue; when it is full, first all their places are touched (the trips overlap), then they are combined.
 
-use crate::key::{Digest, Key};
+use crate::key::{Digest, Kept, Key};
 use std::hint::black_box;
 
 /// How many records wait together.
@@ -12,10 +12,18 @@ pub const QUEUE: usize = 32;
 const INDEX_BITS_MIN: u32 = 10;
 
 /// A key with what was combined for it.
-struct Entry<K, A> {
-    digest: Digest,
+struct Entry<K, D, A> {
+    digest: D,
     key: K,
     value: A,
+}
+
+impl<'s, K: Key<'s>, A> Entry<K, K::Kept, A> {
+    #[inline(always)]
+    fn is(&self, digest: Digest, key: &K) -> bool {
+        // Equal digests may mean equal keys; then the keys, which may lie elsewhere, are not looked at.
+        self.digest.may_be(digest) && (size_of::<K::Kept>() > 0 && digest.is_exact() || self.key == *key)
+    }
 }
 
 /// A record that waits.
@@ -27,17 +35,17 @@ struct Waiting<K, V> {
 }
 
 /// Combines values of type `V` into one `A` for each key.
-pub struct Table<K, V, A, Create, Add> {
+pub struct Table<'s, K: Key<'s>, V, A, Create, Add> {
     /// For each place: the upper half of the hash, and the number of the entry counted from 1; 0 is free.
     index: Vec<u64>,
     bits: u32,
-    entries: Vec<Entry<K, A>>,
+    entries: Vec<Entry<K, K::Kept, A>>,
     queue: Vec<Waiting<K, V>>,
     create: Create,
     add: Add,
 }
 
-impl<'s, K, V, A, Create, Add> Table<K, V, A, Create, Add>
+impl<'s, K, V, A, Create, Add> Table<'s, K, V, A, Create, Add>
 where
     K: Key<'s>,
     Create: Fn(V) -> A,
@@ -77,7 +85,7 @@ where
             *first = (slot as u32).wrapping_sub(1) as usize;
         }
         let touched = first.iter().filter_map(|entry| self.entries.get(*entry));
-        black_box(touched.fold(0, |sum, entry| sum ^ entry.digest.low));
+        black_box(touched.fold(0, |sum, entry| sum ^ entry.digest.digest(&entry.key).low));
         let mut queue = std::mem::take(&mut self.queue);
         for waiting in queue.drain(..) {
             self.combine(waiting);
@@ -96,8 +104,7 @@ where
             }
             if (slot ^ record.hash) >> 32 == 0
                 && let Some(entry) = self.entries.get_mut((slot as u32).wrapping_sub(1) as usize)
-                && entry.digest == record.digest
-                && (record.digest.is_exact() || entry.key == record.key)
+                && entry.is(record.digest, &record.key)
             {
                 return (self.add)(&mut entry.value, record.value);
             }
@@ -108,7 +115,7 @@ where
     #[inline(always)]
     fn insert(&mut self, place: usize, record: Waiting<K, V>) {
         let value = (self.create)(record.value);
-        self.entries.push(Entry { digest: record.digest, key: record.key, value });
+        self.entries.push(Entry { digest: K::Kept::of(record.digest), key: record.key, value });
         self.index[place] = (record.hash & !0xffff_ffff) | self.entries.len() as u64;
         if self.entries.len() >= self.limit() {
             self.grow();
@@ -144,6 +151,21 @@ where
         self.entries.reserve_exact(self.limit().saturating_sub(self.entries.len()));
     }
 
+    /// Makes the trips to memory that [`Table::get`] makes for several keys, all at once.
+    #[inline(always)]
+    pub fn touch<'k>(&self, keys: impl Iterator<Item = &'k K>)
+    where
+        K: 'k,
+    {
+        let mut first = [usize::MAX; QUEUE];
+        for (key, first) in keys.zip(&mut first) {
+            let slot = self.index[(key.digest().hash() >> (64 - self.bits)) as usize];
+            *first = (slot as u32).wrapping_sub(1) as usize;
+        }
+        let touched = first.iter().filter_map(|entry| self.entries.get(*entry));
+        black_box(touched.fold(0, |sum, entry| sum ^ entry.digest.digest(&entry.key).low));
+    }
+
     /// The value of a key, if there is one. Nothing may wait (see [`Table::settle`]).
     pub fn get(&self, key: &K) -> Option<&A> {
         let digest = key.digest();
@@ -156,8 +178,7 @@ where
             }
             if (slot ^ hash) >> 32 == 0
                 && let Some(entry) = self.entries.get((slot as u32).wrapping_sub(1) as usize)
-                && entry.digest == digest
-                && (digest.is_exact() || entry.key == *key)
+                && entry.is(digest, key)
             {
                 return Some(&entry.value);
             }
@@ -173,7 +194,8 @@ where
     /// Bytes that the table takes once it has grown for the next time, without what its records own.
     pub fn bytes_grown(&self) -> u64 {
         // The old index goes only when the new one is full.
-        (self.index.len() * 3 * size_of::<u64>() + self.limit() * 2 * size_of::<Entry<K, A>>()) as u64
+        (self.index.len() * 3 * size_of::<u64>() + self.limit() * 2 * size_of::<Entry<K, K::Kept, A>>())
+            as u64
     }
 
     /// Bytes that its entries own beyond the table, counted one by one; `heap` says what a value owns.
@@ -185,7 +207,7 @@ where
     pub fn order(&mut self) {
         self.drain();
         self.index.fill(0);
-        self.entries.sort_unstable_by_key(|entry| entry.digest);
+        self.entries.sort_unstable_by_key(|entry| entry.digest.digest(&entry.key));
     }
 
     /// The values in their order. Nothing may wait.
@@ -202,6 +224,6 @@ where
     pub fn finish(mut self) -> impl Iterator<Item = (Digest, K, A)> {
         self.drain();
         self.index = Vec::new();
-        self.entries.into_iter().map(|entry| (entry.digest, entry.key, entry.value))
+        self.entries.into_iter().map(|entry| (entry.digest.digest(&entry.key), entry.key, entry.value))
     }
 }

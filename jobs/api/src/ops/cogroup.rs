@@ -7,6 +7,7 @@ use crate::operator::{ENOUGH, Flow, MORE, Operator, sealed};
 use crate::ops::erased::Erased;
 use crate::plan::{Needs, Parents, Partitioner};
 use crate::record::Record;
+use crate::table::QUEUE;
 use crate::task::Task;
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use serde::{Deserialize, Serialize};
@@ -145,7 +146,7 @@ where
             return self.run_spilled(task, split, table.into_groups()?, sink);
         }
         values.arrange(table.values());
-        self.sides.right.run(task, &split.1, &mut |(key, right): (K, W)| {
+        let pair = |(key, right): (K, W), sink: &mut S| {
             let Some(list) = table.get(&key) else { return MORE };
             let mut flow = MORE;
             values.each(*list, |left| {
@@ -153,7 +154,20 @@ where
                 flow.is_continue()
             });
             flow
-        })
+        };
+        let mut waiting: Vec<(K, W)> = Vec::with_capacity(QUEUE);
+        let flow = self.sides.right.run(task, &split.1, &mut |record| {
+            waiting.push(record);
+            if waiting.len() < QUEUE {
+                return MORE;
+            }
+            table.touch(waiting.iter().map(|(key, _)| key));
+            waiting.drain(..).try_for_each(|record| pair(record, sink))
+        })?;
+        if flow.is_break() {
+            return Ok(flow);
+        }
+        Ok(waiting.drain(..).try_for_each(|record| pair(record, sink)))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::aggregate::{Aggregation, Merged};
 use crate::combine::Combine;
+use crate::func::Func;
 use crate::key::Key;
 use crate::lists::{Lists, Values};
 use crate::operator::{ENOUGH, Flow, MORE, Operator, sealed};
@@ -16,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-sealed! { Shuffled<'s, T>, Combined<'s, K, V, C>, Grouped<'s, K, V>, Sorted<'s, K, V> }
+sealed! {
+    Shuffled<'s, T>, Combined<'s, K, V, C>, Grouped<'s, K, V>, Sorted<'s, K, V>, SortedBy<'s, T, F>,
+}
 
 /// A shuffle as its readers know it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -265,5 +268,42 @@ impl<'s, K: Record<'s> + Ord, V: Record<'s>> Operator<'s> for Sorted<'s, K, V> {
         let mut sorter = Sorter::new(task, self.descending);
         let _ = self.read.run(task, *split, |record| sorter.push(record))?;
         sorter.finish(sink)
+    }
+}
+
+/// Records in the order of what a function gives for them: after `sort_by`. Equal ones keep their order.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct SortedBy<'s, T, F> {
+    /// The shuffle, which has the records alone.
+    pub read: ShuffleRead<'s>,
+    /// What they are ordered by.
+    pub f: Func<F>,
+    /// Whether the greatest comes first.
+    pub descending: bool,
+    /// The type of the records.
+    pub record: PhantomData<fn() -> T>,
+}
+
+impl<T, F> Clone for SortedBy<'_, T, F> {
+    fn clone(&self) -> Self {
+        Self { read: self.read.clone(), ..*self }
+    }
+}
+
+impl<'s, T, K, F> Operator<'s> for SortedBy<'s, T, F>
+where
+    T: Record<'s>,
+    K: Record<'s> + Ord,
+    F: Fn(&T) -> K + Copy + Send + Sync + 's,
+{
+    type Item = T;
+    reads_shuffle!();
+
+    fn run<S: FnMut(T) -> Flow>(&self, task: &Task<'s>, split: &u32, sink: &mut S) -> Result<Flow> {
+        let f = self.f.get();
+        let mut sorter = Sorter::new(task, self.descending);
+        let _ = self.read.run(task, *split, |record| sorter.push((f(&record), record)))?;
+        sorter.finish(&mut |(_, record)| sink(record))
     }
 }

@@ -5,7 +5,7 @@ use crate::aggregate::{Aggregation, Merged};
 use crate::combine::Combine;
 use crate::func::Func;
 use crate::key::Key;
-use crate::operator::{Operator, sealed};
+use crate::operator::{Flow, Operator, sealed};
 use crate::output::Output;
 use crate::output::buffers::Buffers;
 use crate::record::{Reader, Record};
@@ -14,7 +14,7 @@ use firesteel_common::{Payload, Result};
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 
-sealed! { CombineWrite<C>, HashWrite, FunctionWrite<F>, RoundRobinWrite, RangeWrite<K> }
+sealed! { CombineWrite<C>, HashWrite, FunctionWrite<F>, RoundRobinWrite, RangeWrite<K>, RangeWriteValues<K> }
 
 /// Combines by key before it writes: one record for each key of the partition.
 #[derive(Clone, Serialize, Deserialize)]
@@ -148,9 +148,16 @@ impl<K> Clone for RangeWrite<K> {
     }
 }
 
-impl<'s, K: Record<'s> + Ord, V: Record<'s>> Output<'s, (K, V)> for RangeWrite<K> {
-    fn run<Op>(&self, task: &Task<'s>, op: &Op, split: &Op::Split) -> Result<Produced>
+impl<K> RangeWrite<K> {
+    /// Writes of each pair what `write` makes of it.
+    fn run_writing<'t, 's, V: 's, Op>(
+        &self,
+        task: &'t Task<'s>,
+        (op, split): (&Op, &Op::Split),
+        write: impl Fn(&mut Buffers<'_, 's>, u32, &(K, V)) -> Flow,
+    ) -> Result<Buffers<'t, 's>>
     where
+        K: Record<'s> + Ord,
         Op: Operator<'s, Item = (K, V)>,
     {
         let mut reader = Reader::new(task.hold_payload(&self.bounds));
@@ -162,8 +169,42 @@ impl<'s, K: Record<'s> + Ord, V: Record<'s>> Output<'s, (K, V)> for RangeWrite<K
         let last = self.reducers - 1;
         let _ = op.run(task, split, &mut |record: (K, V)| {
             let range = (bounds.partition_point(|bound| *bound <= record.0) as u32).min(last);
-            buffers.push(if self.descending { last - range } else { range }, &record)
+            write(&mut buffers, if self.descending { last - range } else { range }, &record)
         })?;
-        buffers.write::<(K, V)>()
+        Ok(buffers)
+    }
+}
+
+impl<'s, K: Record<'s> + Ord, V: Record<'s>> Output<'s, (K, V)> for RangeWrite<K> {
+    fn run<Op>(&self, task: &Task<'s>, op: &Op, split: &Op::Split) -> Result<Produced>
+    where
+        Op: Operator<'s, Item = (K, V)>,
+    {
+        let write = |buffers: &mut Buffers<'_, 's>, range, record: &(K, V)| buffers.push(range, record);
+        self.run_writing(task, (op, split), write)?.write::<(K, V)>()
+    }
+}
+
+/// [`RangeWrite`] without the keys, which the reader makes again.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct RangeWriteValues<K> {
+    /// How.
+    pub ranges: RangeWrite<K>,
+}
+
+impl<K> Clone for RangeWriteValues<K> {
+    fn clone(&self) -> Self {
+        Self { ranges: self.ranges.clone() }
+    }
+}
+
+impl<'s, K: Record<'s> + Ord, V: Record<'s>> Output<'s, (K, V)> for RangeWriteValues<K> {
+    fn run<Op>(&self, task: &Task<'s>, op: &Op, split: &Op::Split) -> Result<Produced>
+    where
+        Op: Operator<'s, Item = (K, V)>,
+    {
+        let write = |buffers: &mut Buffers<'_, 's>, range, record: &(K, V)| buffers.push(range, &record.1);
+        self.ranges.run_writing(task, (op, split), write)?.write::<V>()
     }
 }

@@ -65,3 +65,37 @@ fn a_range_of_sorted_keys_looks_at_few_partitions() {
     let error = firesteel::testing::run(|cx| cx.empty::<u8>().max()).unwrap_err();
     assert!(error.message.contains("max of a dataset without records"), "{error}");
 }
+
+/// Files that are large enough for a sort to look at a few places of them only, in the order that is worst for
+/// it (sorted), and in none.
+#[test]
+fn a_sort_of_a_large_file_is_a_sort_and_its_partitions_are_alike() {
+    const RECORDS: u64 = 60_000;
+    let dir = tempfile::tempdir().unwrap();
+    for mixed in [false, true] {
+        let key = |n: u64| if mixed { n.wrapping_mul(0x9e37_79b9_7f4a_7c15) } else { n << 40 };
+        let keys: Vec<u64> = (0..RECORDS).map(key).collect();
+        let record = |key: &u64| [key.to_be_bytes().to_vec(), vec![7; 92]].concat();
+        let path = dir.path().join("records").display().to_string();
+        std::fs::write(&path, keys.iter().flat_map(record).collect::<Vec<u8>>()).unwrap();
+        let lines: String = keys.iter().map(|key| format!("{key:020} {}\n", "x".repeat(80))).collect();
+        let text = dir.path().join("text").display().to_string();
+        std::fs::write(&text, lines).unwrap();
+        let (records, lines) = clean(|cx| {
+            let records = cx.binary_records(&path, 100)?.sort_by_in(|record| record.to_vec(), 8, true)?;
+            let lines = cx.text_file(&text)?.sort_by_in(|line| *line, 8, false)?;
+            let key = |record: &[u8]| u64::from_be_bytes(record[..8].try_into().unwrap());
+            let number = |line: &str| line[..20].parse::<u64>().unwrap();
+            Ok((records.map(key).glom().collect()?, lines.map(number).glom().collect()?))
+        });
+        let mut model = sorted(keys);
+        for found in [records, lines] {
+            for part in &found {
+                let share = part.len() as u64 * 8;
+                assert!((RECORDS / 2..RECORDS * 2).contains(&share), "{} of {RECORDS}", part.len());
+            }
+            assert!(found.concat() == model);
+            model.reverse();
+        }
+    }
+}

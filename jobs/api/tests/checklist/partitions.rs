@@ -110,3 +110,21 @@ fn what_does_not_fit_side_by_side_is_refused() {
     });
     assert_eq!(counts, (0, 1, true));
 }
+
+/// Partitions that are kept are read in place, also those of whole numbers that are written in full; and the
+/// cached dataset gives the same records one by one.
+#[test]
+fn partitions_in_place() {
+    use firesteel::fixed::{I64, U32};
+    let (sums, records, signed) = clean(|cx| {
+        let numbers = cx.range(0, 10_000, 3).map(|n| U32::new(n as u32 * 7)).cache();
+        let sums = numbers.slices().map(|part| part.iter().map(|n| u64::from(n.get())).sum::<u64>());
+        let signed = cx.range(-500, 500, 2).map(|n| [I64::new(n), I64::new(-n)]).cache();
+        let signed = signed.slices().map(|part| part.iter().map(|pair| pair[1].get()).collect::<Vec<i64>>());
+        Ok((sums.collect()?, numbers.map(|n| n.get()).collect()?, signed.collect()?))
+    });
+    let model: Vec<u32> = (0..10_000).map(|n| n * 7).collect();
+    assert_eq!((sums.len(), sums.iter().sum::<u64>()), (3, model.iter().map(|n| u64::from(*n)).sum()));
+    assert_eq!(records, model);
+    assert_eq!(signed.concat(), (-500..500).map(|n| -n).collect::<Vec<i64>>());
+}

@@ -56,14 +56,10 @@ pub fn sort(
     partitions: Option<u64>,
 ) -> Result<Sorted> {
     let records = cx.binary_records(&input, RECORD)?;
-    // The first ten of sixteen bytes.
-    let keyed = records.map(|record| (big_endian(record) >> (128 - 8 * KEY), record));
     let partitions = partitions.map_or(4 * cx.default_parallelism(), |many| many.min(1 << 20) as u32);
-    let look = keyed.sort_by_key_in(partitions, true)?.values().aggregate(
-        || (0, 0, true, None, [0; KEY]),
-        add,
-        join,
-    )?;
+    // The first ten of sixteen bytes.
+    let sorted = records.sort_by_in(|record| big_endian(record) >> (128 - 8 * KEY), partitions, true)?;
+    let look = sorted.aggregate(|| (0, 0, true, None, [0; KEY]), add, join)?;
     Ok(Sorted { records: look.0, sorted: look.2, checksum: look.1 as i64 })
 }
 
