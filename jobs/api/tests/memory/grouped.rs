@@ -123,6 +123,8 @@ fn half_of_all_records_under_one_key() {
     assert!(spilled > 0);
     assert_too_large(groups, "group_by_key");
     // What combines has no giant.
+    let pairs: Vec<(u64, u64)> =
+        numbers(4, 60_000).into_iter().map(|n| (if n % 2 == 0 { 0 } else { 1 + n % 9_999 }, n)).collect();
     let sums = spilling(|cx| cx.parallelize(pairs.clone(), 3).reduce_by_key(|sum, n| *sum ^= n).collect());
     let expected: BTreeMap<u64, u64> = model(&pairs)
         .into_iter()
