@@ -20,7 +20,7 @@ const AHEAD_BELOW_US: u64 = 5_000;
 /// About so long a slot can go on with what it was given ahead, in microseconds.
 const AHEAD_US: u64 = 500;
 /// The most tasks that a slot is given ahead.
-const AHEAD_MAX: u64 = 8;
+const AHEAD_MAX: u64 = 32;
 
 /// A host name, numbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

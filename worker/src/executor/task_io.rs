@@ -205,6 +205,8 @@ impl TaskIo for TaskContext {
         records: u64,
         payload: &[u8],
     ) -> Result<bool> {
+        // It is here twice until it has been handed over.
+        let _charge = self.memory.charge(payload.len() as u64);
         // Where there is no room, it need not be written to be refused.
         if payload.len() >= OFFERED_MIN && !level.uses_disk() {
             let bytes = payload.len() as u64;
@@ -216,8 +218,6 @@ impl TaskIo for TaskContext {
                 return Ok(false);
             }
         }
-        // It is here twice until it has been handed over.
-        let _charge = self.memory.charge(payload.len() as u64);
         let (fd, bytes) = output::single_segment("firesteel-cached", type_tag, records, payload)?;
         damage::spoil(&self.host, Point::Cached, self.task(), &fd, bytes);
         let store = |request| FromExecutor::Store { request, block, bytes, level };

@@ -54,7 +54,7 @@ struct Executor {
 fn allocator(memory: u64, slots: u32) -> String {
     let kept = (memory / u64::from(slots.max(1)) / 8).clamp(KEPT_MIN, KEPT_MAX);
     // What is longer than that is a mapping of its own, which is gone when it is freed.
-    let mapped = (kept / 4).min(MAPPED_MAX);
+    let mapped = kept.min(MAPPED_MAX);
     format!("glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold={kept}:glibc.malloc.mmap_threshold={mapped}")
 }
 
