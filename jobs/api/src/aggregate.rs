@@ -179,7 +179,7 @@ where
         // A quarter is added before it is counted again.
         let bytes = self.table.bytes_grown() + heap + heap / 4 + self.parts.bytes_beside();
         if !self.parts.is_full() && self.ledger.cover(bytes) {
-            self.asks_at = 2 * self.table.limit() - QUEUE;
+            self.asks_at = self.table.limit_grown() - QUEUE;
             return Ok(());
         }
         self.spill()

@@ -10,6 +10,8 @@ use std::hint::black_box;
 pub const QUEUE: usize = 32;
 /// The least number of places of an index, as a power of two.
 const INDEX_BITS_MIN: u32 = 10;
+/// A table with fewer places, as a power of two, is small.
+const INDEX_BITS_SMALL: u32 = 15;
 
 /// A key with what was combined for it.
 struct Entry<K, D, A> {
@@ -132,11 +134,21 @@ where
         self.entries.len()
     }
 
-    /// Doubles the index, and with it the room for entries. The upper half of a hash is all that a place
+    /// With how many entries it grows the next time after that.
+    pub fn limit_grown(&self) -> usize {
+        1 << (self.bits_grown() - 1)
+    }
+
+    /// How many places there will be. Who has outgrown a small table is likely to outgrow the next one.
+    fn bits_grown(&self) -> u32 {
+        self.bits + if self.bits < INDEX_BITS_SMALL { 2 } else { 1 }
+    }
+
+    /// Makes a larger index, and with it room for entries. The upper half of a hash is all that a place
     /// depends on.
     #[inline(never)]
     fn grow(&mut self) {
-        let bits = self.bits + 1;
+        let bits = self.bits_grown();
         let mask = (1_usize << bits) - 1;
         let mut index = vec![0; 1 << bits];
         for slot in self.index.iter().filter(|slot| **slot != 0) {
@@ -194,8 +206,8 @@ where
     /// Bytes that the table takes once it has grown for the next time, without what its records own.
     pub fn bytes_grown(&self) -> u64 {
         // The old index goes only when the new one is full.
-        (self.index.len() * 3 * size_of::<u64>() + self.limit() * 2 * size_of::<Entry<K, K::Kept, A>>())
-            as u64
+        let indexes = (self.index.len() + (1 << self.bits_grown())) * size_of::<u64>();
+        (indexes + self.limit_grown() * size_of::<Entry<K, K::Kept, A>>()) as u64
     }
 
     /// Bytes that its entries own beyond the table, counted one by one; `heap` says what a value owns.
