@@ -6,6 +6,8 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::graph::ReadRange;
 use crate::id::{TaskId, WorkerId};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 /// What became of one attempt at a task.
@@ -177,6 +179,12 @@ pub trait TaskIo: Send + Sync {
 
     /// Adds to what the attempt has cost.
     fn add_metrics(&self, add: &dyn Fn(&mut TaskMetrics));
+
+    /// Told of each frame of a run that was spilled for the attempt: the bytes `stored` of `file`. Nothing
+    /// need be done; it is where tests damage runs.
+    fn spilled(&self, file: BorrowedFd<'_>, stored: Range<u64>) {
+        let _ = (file, stored);
+    }
 
     /// Asks for execution memory; fewer bytes than asked for, even none, may be granted.
     fn acquire_memory(&self, bytes: u64) -> u64;

@@ -7,6 +7,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -89,6 +90,11 @@ impl Faults {
         }
     }
 
+    /// Whether there may be tokens at all.
+    pub fn are_on(&self) -> bool {
+        self.dir.is_some()
+    }
+
     fn concerns(&self, name: &str, point: &str) -> bool {
         let here = WorkerId(self.worker.load(Ordering::Relaxed));
         parse(name)
@@ -127,6 +133,24 @@ impl Faults {
             }
         }
     }
+}
+
+/// Flips one bit of a file.
+///
+/// # Errors
+/// If it cannot be read or written there.
+pub fn flip(fd: impl AsFd, bit: u64) -> rustix::io::Result<()> {
+    let mut byte = [0];
+    rustix::io::pread(&fd, &mut byte, bit / 8)?;
+    rustix::io::pwrite(&fd, &[byte[0] ^ (1 << (bit % 8))], bit / 8).map(drop)
+}
+
+/// A number that looks like chance, and is the same for the same words.
+pub fn mixed<const N: usize>(words: [u64; N]) -> u64 {
+    words.into_iter().fold(0x9e37_79b9_7f4a_7c15, |hash: u64, word| {
+        let mixed = (hash ^ word).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ (mixed >> 29)
+    })
 }
 
 #[cfg(test)]

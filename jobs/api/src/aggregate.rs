@@ -32,6 +32,12 @@ pub trait Parts<A> {
     /// Adds a later part.
     fn merge(&self, whole: &mut Self::Whole, later: Self::Whole);
 
+    /// Bytes that it needs beside those it has, for a moment, when a later part is added; see
+    /// `record::heap`.
+    fn growth(&self, _whole: &Self::Whole) -> usize {
+        0
+    }
+
     /// Gives it to `put` in parts of a bounded size.
     ///
     /// # Errors
@@ -329,19 +335,23 @@ impl<'s, K: Key<'s>, W: Record<'s>> Group<K, W> {
         parts: &impl Parts<A, Whole = W>,
         (digest, key, acc): (Digest, K, W),
     ) -> Result<()> {
+        let known = self.entries.iter().position(|(_, known, _)| *known == key);
         if needs_drop::<W>() {
             let more = acc.heap() as u64;
+            let known = known.and_then(|known| self.entries.get(known));
+            let copy = known.map_or(0, |(_, _, acc)| parts.growth(acc)) as u64;
             self.held += more;
-            if self.held > KEY_FREE && !ledger.cover(self.base + self.held) {
+            if self.held > KEY_FREE && !ledger.cover(self.base + self.held + copy) {
                 // What is merged may take less than its parts did.
                 self.held = more + self.entries.iter().map(|(_, _, acc)| acc.heap() as u64).sum::<u64>();
-                if self.held > KEY_FREE && !ledger.cover(self.base + self.held) {
+                let needed = self.held + copy;
+                if self.held > KEY_FREE && !ledger.cover(self.base + needed) {
                     let granted = ledger.granted().saturating_sub(self.base);
-                    return Err(key_too_large(task, self.operator, self.held, granted));
+                    return Err(key_too_large(task, self.operator, needed, granted));
                 }
             }
         }
-        match self.entries.iter_mut().find(|(_, known, _)| *known == key) {
+        match known.and_then(|known| self.entries.get_mut(known)) {
             Some((_, _, known)) => parts.merge(known, acc),
             None => self.entries.push((digest, key, acc)),
         }

@@ -6,6 +6,7 @@
 use crate::aggregate::Parts;
 use crate::radix::arrange;
 use crate::record::Record;
+use crate::record::heap::{append, growth};
 use firesteel_common::Result;
 use std::cell::RefCell;
 use std::mem::needs_drop;
@@ -135,7 +136,8 @@ impl<'s, V: Record<'s>> Values<V> {
         let room = if len + len / 4 > inner.values.capacity() { 2 * len } else { inner.values.capacity() };
         let lists = (inner.count as usize + inner.count as usize / 4) * size_of::<u32>();
         let values = room * (size_of::<V>() + size_of::<u32>());
-        (values + lists) as u64 + inner.heap + inner.heap / 4
+        let copies = growth(&inner.values).max(growth(&inner.lists));
+        (values + lists + copies) as u64 + inner.heap + inner.heap / 4
     }
 
     /// Whether there are no numbers left for another quarter.
@@ -166,8 +168,12 @@ impl<'s, V: Record<'s>> Parts<List> for Lists<'_, V> {
         self.0.next(list)
     }
 
-    fn merge(&self, whole: &mut Vec<V>, mut later: Vec<V>) {
-        whole.append(&mut later);
+    fn merge(&self, whole: &mut Vec<V>, later: Vec<V>) {
+        append(whole, later);
+    }
+
+    fn growth(&self, whole: &Vec<V>) -> usize {
+        growth(whole)
     }
 
     fn cut(&self, list: List, put: &mut dyn FnMut(Vec<V>) -> Result<()>) -> Result<()> {
@@ -206,9 +212,13 @@ impl<'s, V: Record<'s>, W: Record<'s>> Parts<TwoLists> for BothSides<'_, V, W> {
         (self.0.next(left), self.1.next(right))
     }
 
-    fn merge(&self, whole: &mut Self::Whole, mut later: Self::Whole) {
-        whole.0.append(&mut later.0);
-        whole.1.append(&mut later.1);
+    fn merge(&self, whole: &mut Self::Whole, later: Self::Whole) {
+        append(&mut whole.0, later.0);
+        append(&mut whole.1, later.1);
+    }
+
+    fn growth(&self, whole: &Self::Whole) -> usize {
+        growth(&whole.0) + growth(&whole.1)
     }
 
     fn cut(&self, (left, right): TwoLists, put: &mut dyn FnMut(Self::Whole) -> Result<()>) -> Result<()> {

@@ -3,6 +3,7 @@
 //! Whole numbers are varints, text is its length and its bytes. A record may borrow (`&'s str`): it lies in
 //! the segment that it was read from, which stays in place for the time of the task.
 
+pub(crate) mod heap;
 pub mod plain;
 mod tuples;
 mod varint;
@@ -120,20 +121,17 @@ pub trait Record<'s>: Sized + Send + 's {
         None
     }
 
-    /// About how many bytes it owns beyond its own size: by it operators know when they must spill. As it
-    /// stands it takes the encoded length, if there is anything to drop.
+    /// About how many bytes of memory it owns beyond its own size: by it operators know when they must spill.
+    /// As it stands it takes twice the encoded length, which is mostly packed, if there is anything to drop.
     fn heap(&self) -> usize {
         if !std::mem::needs_drop::<Self>() {
             return 0;
         }
         let mut encoded = Vec::new();
         self.encode(&mut encoded);
-        encoded.len()
+        heap::allocated(2 * encoded.len())
     }
 }
-
-/// What an allocation costs beside its bytes, about.
-const ALLOCATION: usize = 16;
 
 /// What items own, beyond their own size.
 fn heap_of<'s, T: Record<'s>>(items: &[T]) -> usize {
@@ -343,7 +341,7 @@ impl<'s> Record<'s> for String {
         Ok(<&str>::decode(reader)?.to_owned())
     }
     fn heap(&self) -> usize {
-        self.capacity() + ALLOCATION
+        heap::allocated(self.capacity())
     }
     fn image(&self) -> Option<u128> {
         Some(first_bytes(self.as_bytes()))
@@ -380,7 +378,7 @@ impl<'s, T: Record<'s>> Record<'s> for Vec<T> {
         T::decode_all(reader, len)
     }
     fn heap(&self) -> usize {
-        self.capacity() * size_of::<T>() + ALLOCATION + heap_of(self)
+        heap::list(self) + heap_of(self)
     }
 }
 

@@ -2,6 +2,7 @@
 //! their order, and what arrives is checked before the reader sees it.
 
 use super::flight::{CellState, Flight, Loss, Peer};
+use super::held::{Held, hold};
 use super::host::Host;
 use super::mapped::{MappedBlock, agree, decoded};
 use super::memory::TaskMemory;
@@ -159,19 +160,12 @@ fn block(host: &Host, stage: StageId, fetch: &Fetch) -> BlockId {
     BlockId { app: host.setup.app, kind }
 }
 
-fn receive(
-    host: &Host,
-    client: &mut DataClient,
-    bytes: u64,
-    memory: &Arc<TaskMemory>,
-) -> Result<super::buffers::Buffer> {
-    let mut buffer = host.buffers.take(usize::try_from(bytes).unwrap_or(usize::MAX))?.charged(memory);
-    client.read_exact(buffer.as_mut())?;
-    Ok(buffer)
+fn receive(host: &Host, client: &mut DataClient, bytes: u64, memory: &Arc<TaskMemory>) -> Result<Held> {
+    hold(bytes, memory, |len| host.buffers.take(len), |piece| client.read_exact(piece))
 }
 
 /// Checks what has arrived for one reducer.
-fn open(fetch: &Fetch, status: &MapStatus, buffer: super::buffers::Buffer) -> Result<Option<Segment>> {
+fn open(fetch: &Fetch, status: &MapStatus, buffer: Held) -> Result<Option<Segment>> {
     let corrupt = |what: &str| Error::new(ErrorCode::BlockCorrupt, what);
     let [stat] = status.segments[..] else {
         return Err(corrupt("a peer answered for other reducers than it was asked for"));

@@ -2,6 +2,7 @@
 //! its first use; of those on disk one segment at a time is read and checked, each time.
 
 use super::buffers::Buffer;
+use super::held::hold;
 use super::memory::TaskMemory;
 use firesteel_common::block::{BlockId, BlockKind, Encoding, HEADER_LEN, MapStatus, SegmentHeader};
 use firesteel_common::id::{AppAttemptId, DatasetId, StageId};
@@ -117,8 +118,12 @@ impl MappedBlock {
         let whole = match &self.data {
             Data::Memory(whole) => whole,
             Data::Disk(file) => {
-                let mut buffer = Buffer::zeros((end - start) as usize)?.charged(memory);
-                file.read_exact(start, buffer.as_mut())?;
+                let mut at = start;
+                let buffer = hold(end - start, memory, Buffer::zeros, |piece| {
+                    file.read_exact(at, piece)?;
+                    at += piece.len() as u64;
+                    Ok(())
+                })?;
                 let header = self.checked(index, buffer.as_ref())?;
                 let segment = decoded(map, reducer, header, Arc::new(buffer), HEADER_LEN)?;
                 return Ok(Some((segment, end - start)));

@@ -18,6 +18,8 @@ const SPARE_MAX: u64 = 4 * STEP;
 /// After an engine that had more than this share of the worker's memory, the allocator gives back what it
 /// keeps.
 const LARGE_SHARE: u64 = 4;
+/// A segment is large if it has more than this part of what a task may have, and more than [`STEP`].
+const SEGMENT_PART: u64 = 8;
 
 /// The memory of one attempt.
 pub struct TaskMemory {
@@ -51,6 +53,11 @@ impl TaskMemory {
     /// Nothing yet.
     pub fn new(host: Arc<Host>, signal: Arc<Signal>) -> Arc<Self> {
         Arc::new(Self { host, signal, state: Mutex::default() })
+    }
+
+    /// A segment of more bytes does not lie in memory.
+    pub fn large(&self) -> u64 {
+        (self.host.share() / SEGMENT_PART).max(STEP)
     }
 
     /// Asks for memory for the engine; gives what was granted.

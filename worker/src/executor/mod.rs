@@ -7,6 +7,7 @@ mod damage;
 mod engine;
 mod fetch;
 mod flight;
+mod held;
 mod host;
 mod inputs;
 mod mapped;

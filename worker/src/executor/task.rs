@@ -91,7 +91,8 @@ fn hand_over_output(host: &Host, context: &TaskContext) -> Result<TaskOutcome> {
     let Written { data, charge } = written;
     // From here on it counts among the worker's blocks.
     drop(charge);
-    damage::spoil(host, Point::MapOutput, context.task(), data.fd(), data.len(&status));
+    let point = if data.frames().is_empty() { Point::MapOutput } else { Point::SpilledOutput };
+    damage::spoil(host, point, context.task(), data.fd(), data.len(&status));
     let message = FromExecutor::MapOutput {
         task: context.task(),
         status: status.clone(),

@@ -19,8 +19,10 @@ use firesteel_common::task::{
 };
 use firesteel_common::{Error, ErrorCode, Payload, Result};
 use parking_lot::Mutex;
-use std::os::fd::AsFd;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// A cached partition of fewer bytes is written without asking first.
 const OFFERED_MIN: usize = 256 * 1024;
@@ -39,6 +41,8 @@ pub struct TaskContext {
     stored: Mutex<Vec<StoredBlock>>,
     output: Output,
     memory: Arc<TaskMemory>,
+    /// Frames of runs that were spilled, for tests.
+    frames: AtomicU64,
 }
 
 impl TaskContext {
@@ -63,6 +67,7 @@ impl TaskContext {
             stored: Mutex::default(),
             output: Arc::default(),
             memory,
+            frames: AtomicU64::new(0),
         }
     }
 
@@ -238,6 +243,10 @@ impl TaskIo for TaskContext {
 
     fn add_metrics(&self, add: &dyn Fn(&mut TaskMetrics)) {
         add(&mut self.metrics.lock());
+    }
+
+    fn spilled(&self, file: BorrowedFd<'_>, stored: Range<u64>) {
+        damage::spoil_frame(&self.host, self.task(), &self.frames, file, stored);
     }
 
     fn acquire_memory(&self, bytes: u64) -> u64 {

@@ -325,7 +325,12 @@ impl Call {
     /// See `HostTable::spill_write`: one frame.
     pub(super) fn spill_write(&self, run: u64, bytes: &[u8]) -> Result<()> {
         let io = self.io()?;
-        self.state.lock().runs.get_mut(&run).ok_or_else(|| unknown("a run"))?.append(bytes)?;
+        let mut state = self.state.lock();
+        let file = state.runs.get_mut(&run).ok_or_else(|| unknown("a run"))?;
+        let from = file.stored();
+        file.append(bytes)?;
+        io.spilled(file.fd(), from..file.stored());
+        drop(state);
         io.add_metrics(&|metrics| metrics.spilled_bytes += bytes.len() as u64);
         Ok(())
     }

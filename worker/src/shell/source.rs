@@ -1,10 +1,11 @@
-//! The blocks of this worker as readers see them: the store, behind the fault point of data requests.
+//! The blocks of this worker as readers see them: the store, behind the fault points of data requests
+//! and of what is spilled.
 
-use crate::fault::{Fault, Faults};
-use firesteel_common::block::{BlockId, HEADER_LEN, MapStatus};
+use crate::fault::{Fault, Faults, flip as flip_bit, mixed};
+use firesteel_common::block::{BlockId, BlockKind, HEADER_LEN, MapStatus};
 use firesteel_net::{BlockData, BlockSource, OpenBlock};
 use firesteel_store::{BlockStore, create_memfd, map_sealed, seal};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 /// The blocks of this worker, for its own executors and for other workers.
@@ -16,7 +17,32 @@ pub struct Blocks {
 impl Blocks {
     /// What is in the store.
     pub fn new(store: Arc<BlockStore>, faults: Arc<Faults>) -> Self {
+        if faults.are_on() {
+            let faults = faults.clone();
+            store.on_written(Box::new(move |block, file, bytes| spoil(&faults, block, file, bytes)));
+        }
         Self { store, faults }
+    }
+}
+
+/// Flips a bit of a block that was spilled, if the standing token of this point says so. Cached partitions
+/// are damaged each time, map outputs of first attempts only, and what cannot be made again never.
+fn spoil(faults: &Faults, block: &BlockId, file: BorrowedFd<'_>, bytes: u64) {
+    let name = "worker.spilled";
+    let words = match block.kind {
+        BlockKind::MapOutput { stage, partition, attempt: 0 } => [u64::from(stage.0), u64::from(partition)],
+        BlockKind::Cached { dataset, partition } => [u64::from(dataset.0), u64::from(partition)],
+        _ => return,
+    };
+    let Some(what) = faults.standing(name).filter(|_| bytes > 0) else { return };
+    let Some(("flip", seed)) = what.split_once(' ') else {
+        return tracing::warn!("fault: {name}* says '{what}', which is no fault");
+    };
+    let [first, second] = words;
+    let bit = mixed([seed.parse().unwrap_or(0), first, second]) % (bytes * 8);
+    match flip_bit(file, bit) {
+        Ok(()) => faults.has_fired(name, &format!("{block} flip {bit}")),
+        Err(cause) => tracing::warn!("fault: {name}*: {cause}"),
     }
 }
 

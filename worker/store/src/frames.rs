@@ -35,7 +35,7 @@ pub struct FrameFile {
 }
 
 /// A file on disk that nobody can find and that goes with its descriptor.
-fn unnamed(dir: &Path) -> Result<File> {
+pub(crate) fn unnamed(dir: &Path) -> Result<File> {
     let failed = |cause: Errno| {
         Error::io(format!("making a file in the spill directory {}", dir.display()), &cause.into())
     };

@@ -10,6 +10,7 @@
 mod blocks;
 mod frames;
 mod memfd;
+mod scratch;
 mod segment;
 mod spill;
 mod store;
@@ -19,5 +20,6 @@ mod tests;
 pub use blocks::Counts;
 pub use frames::{FRAME_LEN, FrameFile};
 pub use memfd::{Mapped, create_memfd, map_sealed, seal};
+pub use scratch::{OnDisk, Scratch};
 pub use segment::{compress, decompress};
-pub use store::{BlockStore, Told};
+pub use store::{BlockStore, Told, Written};

@@ -18,14 +18,17 @@ use crate::spill::Spilled;
 use firesteel_common::block::{BlockId, BlockKind, MapStatus, StorageLevel};
 use firesteel_common::error::{Error, ErrorCode, Result};
 use firesteel_common::id::{AppAttemptId, StageId};
-use firesteel_net::{BlockData, BlockSource, OpenBlock};
+use firesteel_net::{BlockData, BlockSource, DiskBlock, OpenBlock};
 use parking_lot::Mutex;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 /// Told of blocks, by their names.
 pub type Told = Box<dyn Fn(Vec<BlockId>) + Send + Sync>;
+
+/// Told of a block that was written to disk: its name, its file, and the bytes of that.
+pub type Written = Box<dyn Fn(&BlockId, BorrowedFd<'_>, u64) + Send + Sync>;
 
 /// The blocks that a worker keeps. Shared by all its threads.
 pub struct BlockStore {
@@ -35,6 +38,7 @@ pub struct BlockStore {
     blocks: Mutex<Blocks>,
     lost: OnceLock<Told>,
     unmapped: OnceLock<Told>,
+    written: OnceLock<Written>,
     /// Whoever makes room for execution memory: one after the other, so that nobody moves out what is moved
     /// out already.
     making_room: Mutex<()>,
@@ -43,13 +47,14 @@ pub struct BlockStore {
 impl BlockStore {
     /// An empty store with a budget in bytes. Blocks are spilled into `dir`, if there is one.
     pub fn new(budget_bytes: u64, dir: Option<PathBuf>) -> Self {
-        let (lost, unmapped) = (OnceLock::new(), OnceLock::new());
+        let (lost, unmapped, written) = Default::default();
         Self {
             budget: budget_bytes,
             dir,
             blocks: Mutex::default(),
             lost,
             unmapped,
+            written,
             making_room: Mutex::new(()),
         }
     }
@@ -64,6 +69,12 @@ impl BlockStore {
     /// one is.
     pub fn on_unmapped(&self, unmapped: Told) {
         self.unmapped.set(unmapped).ok();
+    }
+
+    /// Says who is told of blocks that were spilled, before anybody reads them there: tests damage them. Only
+    /// the first one is.
+    pub fn on_written(&self, written: Written) {
+        self.written.set(written).ok();
     }
 
     /// Keeps a block: seals its file, and checks that it has `bytes` bytes and fits its index. `Ok(false)` if
@@ -93,7 +104,7 @@ impl BlockStore {
         } else if is_cached && !level.uses_disk() {
             return Ok(false);
         } else {
-            match self.spill(&fd, bytes) {
+            match self.spill(&id, &fd, bytes) {
                 Some(spilled) => Place::Disk(spilled),
                 None if is_cached => return Ok(false),
                 None => Place::Memory(Arc::new(fd)),
@@ -207,7 +218,7 @@ impl BlockStore {
 
     /// Spills a block that was chosen; its name if it had to be given up instead.
     fn move_to_disk(&self, victim: Victim) -> Option<BlockId> {
-        let spilled = self.spill(&victim.fd, victim.bytes);
+        let spilled = self.spill(&victim.id, &victim.fd, victim.bytes);
         let mut blocks = self.blocks.lock();
         match spilled {
             // It may have been freed meanwhile.
@@ -228,9 +239,12 @@ impl BlockStore {
         }
     }
 
-    fn spill(&self, fd: &OwnedFd, bytes: u64) -> Option<Arc<Spilled>> {
+    fn spill(&self, id: &BlockId, fd: &OwnedFd, bytes: u64) -> Option<Arc<Spilled>> {
         match Spilled::write(self.dir.as_ref()?, fd, bytes) {
             Ok(spilled) => {
+                if let Some(written) = self.written.get() {
+                    written(id, spilled.fd(), spilled.stored());
+                }
                 let mut blocks = self.blocks.lock();
                 blocks.counts.spilled_bytes += bytes;
                 blocks.counts.stored_bytes += spilled.stored();

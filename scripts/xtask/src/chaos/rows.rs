@@ -7,6 +7,7 @@ mod files;
 mod frozen;
 mod masters;
 mod network;
+mod spilled;
 mod version;
 mod workers;
 
@@ -76,7 +77,12 @@ pub const ROWS: &[Row] = &[
     row(16, true, clock::jumps, "the clock jumps"),
     row(18, true, files::slow_disk, "the master's disk is slow"),
     row(19, true, files::bad_disk, "a read or a write of a file fails"),
-    row(20, true, blocks::flipped, "a bit of a map output or of a cached partition flips"),
+    row(
+        20,
+        true,
+        blocks::flipped,
+        "a bit flips in a block, in memory or on disk, or in a run that was spilled",
+    ),
     row(21, true, blocks::truncated, "a map output is cut short"),
     row(22, true, blocks::unnamed, "somebody deletes, truncates or overwrites the files of blocks"),
     row(36, true, workers::leaves, "a worker is asked to leave"),

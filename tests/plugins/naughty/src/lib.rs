@@ -6,7 +6,7 @@ mod attacks;
 mod deeds;
 mod sys;
 
-use firesteel::{Context, Result, StorageLevel};
+use firesteel::{Broadcast, Context, Result, StorageLevel};
 
 /// Does one deed that is mostly the end of the process which does it.
 #[firesteel::entry]
@@ -80,6 +80,60 @@ pub fn exchange(
     let (sum, arrived) =
         moved.fold((0_u64, 0_u64), |(sum, ones), (number, one)| (sum.wrapping_add(number), ones + one))?;
     Ok(vec![arrived, sum])
+}
+
+/// One that sorts more in each task than it may hold: how many numbers arrive, a sum of what they are and
+/// where they come, and how often one comes too early.
+#[firesteel::entry]
+pub fn spill(
+    cx: &Context<'_>,
+    /// How many partitions, before and after.
+    partitions: u64,
+    /// Numbers in each partition.
+    numbers: u64,
+) -> Result<Vec<u64>> {
+    let count = (partitions * numbers) as i64;
+    let all = cx.range(0, count, partitions as usize).map(|number| (mixed(number as u64), number as u64));
+    let sorted = all.repartition_and_sort_within_partitions(partitions as u32);
+    let sums = sorted.aggregate(
+        || (0_u64, 0_u64, 0_u64, 0_u64),
+        |(arrived, sum, early, last): &mut (u64, u64, u64, u64), (key, number)| {
+            *arrived += 1;
+            *sum = sum.wrapping_add(mixed(key ^ *arrived).wrapping_mul(number));
+            *early += u64::from(key < *last);
+            *last = key;
+        },
+        |all, (arrived, sum, early, _)| {
+            all.0 += arrived;
+            all.1 = all.1.wrapping_add(sum);
+            all.2 += early;
+        },
+    )?;
+    Ok(vec![sums.0, sums.1, sums.2])
+}
+
+/// One whose tasks all use many shared values, in several rounds.
+#[firesteel::entry]
+pub fn share(
+    cx: &Context<'_>,
+    /// How many values.
+    values: u64,
+    /// Numbers in each value.
+    numbers: u64,
+    /// How many jobs use them.
+    rounds: u64,
+) -> Result<Vec<u64>> {
+    let value = |value| (0..numbers).map(|number| mixed(value * numbers + number)).collect::<Vec<u64>>();
+    let shared = (0..values).map(|number| cx.broadcast(value(number)));
+    let shared: Vec<Broadcast<Vec<u64>>> = shared.collect::<Result<_>>()?;
+    let sums = (0..rounds).map(|round| {
+        let used = cx.range(0, 4, 4).map_with((round, shared.clone()), |(round, shared), number| {
+            let all = shared.iter().flat_map(|value| value.value());
+            all.fold(mixed(number as u64 + *round), |sum, number| sum.wrapping_add(*number))
+        });
+        used.fold(0_u64, |sum, more| sum.wrapping_add(more))
+    });
+    sums.collect()
 }
 
 /// A number that has little to do with its neighbours'.

@@ -123,6 +123,23 @@ fn a_map_output_is_held_until_it_is_freed() {
 }
 
 #[test]
+fn news_of_damage_take_nothing_away() {
+    let mut story = Story::running(&[0]);
+    story.says(FromExecutor::MapOutput { task: task(1, 0), status: status(), frames: vec![] });
+    story.says(finished(0, TaskOutcome::MapOutput(status())));
+    let kind = BlockKind::MapOutput { stage: StageId(1), partition: 0, attempt: 0 };
+    let own = BlockId { app: APP, kind };
+    let other = BlockId { app: AppAttemptId { app: AppId(APP.app.0 + 1), ..APP }, kind };
+    // The store has looked at it by itself, and says so if it is lost.
+    for block in [own, other] {
+        assert_eq!(story.says(FromExecutor::Damaged(block)), "");
+    }
+    assert!(story.core.holds(&own) && !story.core.holds(&other));
+    let open = FromExecutor::OpenBlock { request: 1, block: own };
+    assert_eq!(story.says(open), "tell block true");
+}
+
+#[test]
 fn what_an_attempt_left_without_success_is_freed() {
     let mut story = Story::running(&[0, 1]);
     story.says(FromExecutor::MapOutput { task: task(1, 0), status: status(), frames: vec![] });

@@ -1,6 +1,7 @@
 //! Executors in this process, over real sockets, stores and data servers, with an engine of closures.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod held;
 mod world;
 
 use firesteel_common::block::{BlockId, BlockKind, SegmentHeader, StorageLevel, StoredBlock};

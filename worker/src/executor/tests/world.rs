@@ -119,7 +119,7 @@ impl Worker {
             worker: id,
             plugin: None,
             slots: 2,
-            memory: 1 << 30,
+            memory: 2 * share,
             fetch_over_tcp: true,
             faults: None,
         };

@@ -1,6 +1,6 @@
 //! Frames on disk: what was written comes back from any offset; what was damaged is noticed.
 
-use crate::FrameFile;
+use crate::{FrameFile, Scratch};
 use firesteel_common::block::Frame;
 use firesteel_common::error::ErrorCode;
 use proptest::prelude::*;
@@ -127,4 +127,21 @@ fn a_frame_that_is_not_packed_can_be_written_again() {
     assert_eq!(file.rewrite(index, &[9; 63]).unwrap_err().code, ErrorCode::Internal);
     assert_eq!(file.rewrite(0, &[9; 1000]).unwrap_err().code, ErrorCode::Internal, "it is packed");
     assert_eq!(file.rewrite(7, &[]).unwrap_err().code, ErrorCode::Internal);
+}
+
+#[test]
+fn a_scratch_file_holds_what_was_said_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut scratch = Scratch::create(dir.path(), 100_000).unwrap();
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "it has no name");
+    scratch.write(&[1; 60_000]).unwrap();
+    assert_eq!(scratch.write(&[2; 40_001]).unwrap_err().code, ErrorCode::Internal);
+    scratch.write(&[2; 40_000]).unwrap();
+    let mapped = scratch.map().unwrap();
+    let bytes = mapped.as_ref();
+    assert_eq!(bytes.as_ptr().align_offset(4096), 0);
+    assert!(bytes[..60_000].iter().all(|byte| *byte == 1) && bytes[60_000..] == [2; 40_000]);
+    let mut short = Scratch::create(dir.path(), 10).unwrap();
+    short.write(&[1]).unwrap();
+    assert_eq!(short.map().unwrap_err().code, ErrorCode::Internal);
 }

@@ -43,7 +43,7 @@ pub fn flipped(trial: &mut Trial) -> Result<Finding> {
     let flips = finding.fired;
     ensure(detected == flips, format!("{detected} of {flips} flipped bits were detected"))?;
     let finding = Finding { more: Vec::new(), ..finding }.with("detected", format!("{detected}/{flips}"));
-    Ok(finding.and(kept))
+    Ok(finding.and(kept).and(super::spilled::flipped(trial)?))
 }
 
 /// Cached partitions whose bits flip as they are stored, in memory and on disk: each is made anew.
