@@ -80,8 +80,8 @@ fn short_word(bytes: &[u8]) -> u64 {
     }
 }
 
-/// What a table keeps of the digest of a key beside the key: all of it, or nothing where the key is as fast to
-/// look at.
+/// What a table keeps of the digest of a key beside the key: all of it, or nothing where the key is as fast
+/// to look at.
 #[doc(hidden)]
 pub trait Kept: Copy {
     /// Of a digest.

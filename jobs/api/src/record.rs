@@ -121,6 +121,14 @@ pub trait Record<'s>: Sized + Send + 's {
         None
     }
 
+    /// Looks at what it refers to, if it refers to something: whoever does so for several records at once,
+    /// before their turn comes, makes the trips to memory overlap.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn touch(&self) -> u8 {
+        0
+    }
+
     /// About how many bytes of memory it owns beyond its own size: by it operators know when they must spill.
     /// As it stands it takes twice the encoded length, which is mostly packed, if there is anything to drop.
     fn heap(&self) -> usize {
@@ -301,6 +309,10 @@ impl<'s> Record<'s> for &'s [u8] {
         reader.bytes(len)
     }
     #[inline(always)]
+    fn touch(&self) -> u8 {
+        self.first().copied().unwrap_or_default()
+    }
+    #[inline(always)]
     fn image(&self) -> Option<u128> {
         Some(first_bytes(self))
     }
@@ -326,6 +338,10 @@ impl<'s> Record<'s> for &'s str {
         std::str::from_utf8(<&[u8]>::decode(reader)?).map_err(|_| damaged())
     }
     #[inline(always)]
+    fn touch(&self) -> u8 {
+        self.as_bytes().touch()
+    }
+    #[inline(always)]
     fn image(&self) -> Option<u128> {
         Some(first_bytes(self.as_bytes()))
     }
@@ -339,6 +355,9 @@ impl<'s> Record<'s> for String {
     owned!();
     fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
         Ok(<&str>::decode(reader)?.to_owned())
+    }
+    fn touch(&self) -> u8 {
+        self.as_bytes().touch()
     }
     fn heap(&self) -> usize {
         heap::allocated(self.capacity())
@@ -399,46 +418,6 @@ impl<'s, T: Record<'s>> Record<'s> for Option<T> {
     }
     fn heap(&self) -> usize {
         self.as_ref().map_or(0, T::heap)
-    }
-}
-
-/// An array of what is decoded one after the other.
-#[inline(always)]
-fn array_of<T, const N: usize>(mut decode: impl FnMut() -> Result<T>) -> Result<[T; N]> {
-    let mut failure = None;
-    let mut items: [Option<T>; N] = std::array::from_fn(|_| match decode() {
-        Ok(item) => Some(item),
-        Err(error) => {
-            failure = Some(error);
-            None
-        }
-    });
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(std::array::from_fn(|at| match items[at].take() {
-            Some(item) => item,
-            None => unreachable!("every item was read"),
-        })),
-    }
-}
-
-impl<'s, T: Record<'s>, const N: usize> Record<'s> for [T; N] {
-    type Owned = [T::Owned; N];
-    #[inline(always)]
-    fn encode(&self, out: &mut Vec<u8>) {
-        T::encode_all(self, out);
-    }
-    #[inline(always)]
-    fn decode(reader: &mut Reader<'s>) -> Result<Self> {
-        array_of(|| T::decode(reader))
-    }
-    const OWNED: bool = T::OWNED;
-    #[inline(always)]
-    fn decode_owned(reader: &mut Reader<'_>) -> Result<Self> {
-        array_of(|| T::decode_owned(reader))
-    }
-    fn heap(&self) -> usize {
-        heap_of(self)
     }
 }
 

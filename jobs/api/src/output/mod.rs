@@ -2,6 +2,7 @@
 
 pub mod action;
 mod buffers;
+mod ranges;
 pub mod save;
 pub mod shuffle;
 

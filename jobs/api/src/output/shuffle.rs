@@ -8,6 +8,7 @@ use crate::key::Key;
 use crate::operator::{Flow, Operator, sealed};
 use crate::output::Output;
 use crate::output::buffers::Buffers;
+use crate::output::ranges::Bounds;
 use crate::record::{Reader, Record};
 use crate::task::{Produced, Task};
 use firesteel_common::{Payload, Result};
@@ -166,9 +167,10 @@ impl<K> RangeWrite<K> {
             bounds.push(K::decode(&mut reader)?);
         }
         let mut buffers = Buffers::new(task, self.reducers);
+        let bounds = Bounds::new(bounds);
         let last = self.reducers - 1;
         let _ = op.run(task, split, &mut |record: (K, V)| {
-            let range = (bounds.partition_point(|bound| *bound <= record.0) as u32).min(last);
+            let range = bounds.below(&record.0).min(last);
             write(&mut buffers, if self.descending { last - range } else { range }, &record)
         })?;
         Ok(buffers)

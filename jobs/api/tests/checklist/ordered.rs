@@ -66,8 +66,8 @@ fn a_range_of_sorted_keys_looks_at_few_partitions() {
     assert!(error.message.contains("max of a dataset without records"), "{error}");
 }
 
-/// Files that are large enough for a sort to look at a few places of them only, in the order that is worst for
-/// it (sorted), and in none.
+/// Files that are large enough for a sort to look at a few places of them only, in the order that is worst
+/// for it (sorted), and in none.
 #[test]
 fn a_sort_of_a_large_file_is_a_sort_and_its_partitions_are_alike() {
     const RECORDS: u64 = 60_000;
