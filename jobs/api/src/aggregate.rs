@@ -52,7 +52,7 @@ pub trait Parts<A> {
     }
 
     /// Puts what lies beside the table into the order in which the entries are taken from now on.
-    fn arrange<'l>(&self, _order: impl Iterator<Item = &'l A> + Clone)
+    fn arrange<'l>(&self, _order: impl Iterator<Item = &'l mut A>)
     where
         A: 'l,
     {
@@ -195,7 +195,7 @@ where
         self.task.check_cancelled()?;
         let mut run = RunWriter::new(self.task, 0)?;
         self.table.order();
-        self.parts.arrange(self.table.values());
+        self.parts.arrange(self.table.values_mut());
         for (key, acc) in self.table.take_all() {
             self.parts.cut(acc, &mut |part| run.write(&(key.clone(), part)))?;
         }
@@ -224,8 +224,8 @@ where
 
     /// The values in the order of the first records of their keys. Nothing may wait (see
     /// [`Aggregation::settle`]).
-    pub fn values(&self) -> impl Iterator<Item = &A> + Clone {
-        self.table.values()
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut A> {
+        self.table.values_mut()
     }
 
     /// See [`Table::touch`].
@@ -252,8 +252,8 @@ where
         if !self.has_spilled() {
             let mut sink = sink;
             // What is granted is kept as long as the entries are.
-            let Self { table, ledger, parts, .. } = self;
-            parts.arrange(table.values());
+            let Self { mut table, ledger, parts, .. } = self;
+            parts.arrange(table.values_mut());
             let flow = table.finish().try_for_each(|(digest, key, acc)| sink(digest, key, parts.whole(acc)));
             drop(ledger);
             return Ok(flow);

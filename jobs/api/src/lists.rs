@@ -19,8 +19,25 @@ const NUMBERS: usize = u32::MAX as usize / 2;
 /// The values of one key.
 #[derive(Clone, Copy)]
 pub struct List {
+    /// Which one it is; once it has a place, where that begins.
     number: u32,
     len: u32,
+}
+
+/// Places for lists, one behind the other.
+pub struct Places {
+    /// Where each list begins.
+    starts: Vec<u32>,
+    sum: u32,
+}
+
+impl Places {
+    /// The next place is for this list.
+    pub fn place(&mut self, list: &mut List) {
+        let number = std::mem::replace(&mut list.number, self.sum);
+        self.starts[number as usize] = self.sum;
+        self.sum += list.len;
+    }
 }
 
 /// The values of all keys.
@@ -36,8 +53,6 @@ struct Inner<V> {
     count: u32,
     /// What the values own, in bytes.
     heap: u64,
-    /// Where each list ends, once the values are in order.
-    ends: Vec<u32>,
     /// The values in order, while they are taken.
     rest: std::vec::IntoIter<V>,
 }
@@ -45,8 +60,8 @@ struct Inner<V> {
 impl<'s, V: Record<'s>> Values<V> {
     /// No values yet.
     pub fn new() -> Self {
-        let (values, lists, ends, rest) = (Vec::new(), Vec::new(), Vec::new(), Vec::new().into_iter());
-        Self { inner: RefCell::new(Inner { values, lists, count: 0, heap: 0, ends, rest }) }
+        let (values, lists, rest) = (Vec::new(), Vec::new(), Vec::new().into_iter());
+        Self { inner: RefCell::new(Inner { values, lists, count: 0, heap: 0, rest }) }
     }
 
     /// A list without values.
@@ -78,15 +93,15 @@ impl<'s, V: Record<'s>> Values<V> {
         list.len += 1;
     }
 
-    /// Puts the values into the order of their lists, and these into the order that is given.
-    pub fn arrange<'l>(&self, order: impl Iterator<Item = &'l List>) {
+    /// Before the values are put into an order.
+    pub fn places(&self) -> Places {
+        Places { starts: vec![0; self.inner.borrow().count as usize], sum: 0 }
+    }
+
+    /// Puts the values where their lists have places.
+    pub fn arrange(&self, places: Places) {
         let inner = &mut *self.inner.borrow_mut();
-        let mut starts = vec![0; inner.count as usize];
-        let mut sum = 0;
-        for list in order {
-            starts[list.number as usize] = sum;
-            sum += list.len;
-        }
+        let mut starts = places.starts;
         let mut targets = std::mem::take(&mut inner.lists);
         for target in &mut targets {
             let next = &mut starts[*target as usize];
@@ -94,15 +109,14 @@ impl<'s, V: Record<'s>> Values<V> {
             *next += 1;
         }
         arrange(&mut inner.values, targets);
-        inner.ends = starts;
     }
 
-    /// The values of a list, in the order in which they came, once they are arranged.
+    /// Gives the values of a list that has a place to `visit`, in the order in which they came, until it says
+    /// no.
     #[inline(always)]
     pub fn each(&self, list: List, visit: impl FnMut(&V) -> bool) {
         let inner = self.inner.borrow();
-        let end = inner.ends.get(list.number as usize).map_or(0, |end| *end as usize);
-        let values = inner.values.get(end.saturating_sub(list.len as usize)..end);
+        let values = inner.values.get(list.number as usize..).and_then(|rest| rest.get(..list.len as usize));
         let _ = values.unwrap_or_default().iter().all(visit);
     }
 
@@ -151,7 +165,6 @@ impl<'s, V: Record<'s>> Values<V> {
         let mut inner = self.inner.borrow_mut();
         inner.values.clear();
         inner.lists.clear();
-        inner.ends.clear();
         inner.rest = Vec::new().into_iter();
         (inner.count, inner.heap) = (0, 0);
     }
@@ -180,8 +193,10 @@ impl<'s, V: Record<'s>> Parts<List> for Lists<'_, V> {
         self.0.pieces(list, put)
     }
 
-    fn arrange<'l>(&self, order: impl Iterator<Item = &'l List> + Clone) {
-        self.0.arrange(order);
+    fn arrange<'l>(&self, order: impl Iterator<Item = &'l mut List>) {
+        let mut places = self.0.places();
+        order.for_each(|list| places.place(list));
+        self.0.arrange(places);
         self.0.take();
     }
 
@@ -226,9 +241,14 @@ impl<'s, V: Record<'s>, W: Record<'s>> Parts<TwoLists> for BothSides<'_, V, W> {
         self.1.pieces(right, &mut |right| put((Vec::new(), right)))
     }
 
-    fn arrange<'l>(&self, order: impl Iterator<Item = &'l TwoLists> + Clone) {
-        self.0.arrange(order.clone().map(|(left, _)| left));
-        self.1.arrange(order.map(|(_, right)| right));
+    fn arrange<'l>(&self, order: impl Iterator<Item = &'l mut TwoLists>) {
+        let (mut lefts, mut rights) = (self.0.places(), self.1.places());
+        order.for_each(|(left, right)| {
+            lefts.place(left);
+            rights.place(right);
+        });
+        self.0.arrange(lefts);
+        self.1.arrange(rights);
         self.0.take();
         self.1.take();
     }

@@ -223,8 +223,8 @@ where
     }
 
     /// The values in their order. Nothing may wait.
-    pub fn values(&self) -> impl Iterator<Item = &A> + Clone {
-        self.entries.iter().map(|entry| &entry.value)
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut A> {
+        self.entries.iter_mut().map(|entry| &mut entry.value)
     }
 
     /// Takes all entries out, in the order in which [`Table::order`] has put them. The table keeps its size.

@@ -145,7 +145,9 @@ where
         if table.has_spilled() {
             return self.run_spilled(task, split, table.into_groups()?, sink);
         }
-        values.arrange(table.values());
+        let mut places = values.places();
+        table.values_mut().for_each(|list| places.place(list));
+        values.arrange(places);
         let pair = |(key, right): (K, W), sink: &mut S| {
             let Some(list) = table.get(&key) else { return MORE };
             let mut flow = MORE;
