@@ -47,11 +47,12 @@ fn disturbed(
 }
 
 #[test]
-fn an_executor_that_dies_costs_its_running_attempt() {
+fn an_executor_that_dies_costs_its_running_attempts() {
     let _machine = machine();
     let (cluster, faults, request) = counting();
     let (_, cost) = disturbed(&cluster, faults.path(), &request, ("executor.task_end", 3, WorkerId(1)));
-    assert_eq!(cost, Cost { reran: 1, lost: 1 });
+    // One for its slot, and what it was given ahead because the tasks are short.
+    assert!((1..=4).contains(&cost.lost) && cost.reran == cost.lost, "{cost:?}");
     stop(cluster);
 }
 
