@@ -130,7 +130,7 @@ fn found(name: &'static str, least: u64, flips: &Flips) -> Result<Finding> {
 
 /// Runs of sorting tasks: the attempt fails and says which run, the next one is right.
 fn runs(ground: &Ground, trial: &mut Trial) -> Result<Finding> {
-    let tasks = trial.amount(30, 250);
+    let tasks = trial.amount(30, 1_000);
     let args = [("partitions", &*tasks.to_string()), ("numbers", &*TO_SORT.to_string())];
     let request = ground.request("spill", &args);
     let flips = ground.run(trial, "executor.run", &request, |log| {
@@ -147,7 +147,7 @@ fn runs(ground: &Ground, trial: &mut Trial) -> Result<Finding> {
 
 /// Map outputs that a task, or its worker, has put on disk.
 fn outputs(ground: &Ground, trial: &mut Trial) -> Result<Finding> {
-    let tasks = trial.amount(20, 100);
+    let tasks = trial.amount(20, 500);
     let mut finding = Finding { equal: true, ..Finding::default() };
     for (name, point, numbers) in [
         ("outputs_detected", "executor.spilled_output", TO_WRITE),
@@ -176,7 +176,7 @@ fn lost_outputs(log: &[LoggedEvent]) -> u64 {
 
 /// Partitions that are kept on disk: each is made anew, by the first of three jobs and by each other one.
 fn partitions(ground: &Ground, trial: &mut Trial) -> Result<Finding> {
-    let count = trial.amount(20, 100);
+    let count = trial.amount(20, 500);
     let args = [("partitions", &*count.to_string()), ("numbers", "2000"), ("place", "disk")];
     let flips = ground.run(trial, "worker.spilled", &ground.request("keep", &args), stores)?;
     // Those of the last job are read by nobody.
@@ -216,7 +216,7 @@ fn copies_stored(log: &[LoggedEvent]) -> u64 {
 
 /// The segments that carry shared values.
 fn values(ground: &Ground, trial: &mut Trial) -> Result<Finding> {
-    let count = trial.amount(20, 100);
+    let count = trial.amount(20, 500);
     let args = [("values", &*count.to_string()), ("numbers", "1000"), ("rounds", "1")];
     let request = ground.request("share", &args);
     let flips = ground.run(trial, "executor.map_output", &request, lost_outputs)?;
@@ -226,7 +226,7 @@ fn values(ground: &Ground, trial: &mut Trial) -> Result<Finding> {
 /// The copies of shared values that a worker keeps: the executor that has them decoded dies between two jobs,
 /// and the next one does not use them.
 fn copies(ground: &Ground, trial: &mut Trial) -> Result<Finding> {
-    let count = trial.amount(20, 100);
+    let count = trial.amount(20, 500);
     let args = [("values", &*count.to_string()), ("numbers", "1000"), ("rounds", "2")];
     let request = ground.request("share", &args);
     let (_, right) = ground.lab.cluster.run(&request)?;
