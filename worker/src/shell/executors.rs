@@ -27,8 +27,9 @@ const OUTBOX_LEN: usize = 16 * 1024;
 /// How long the last messages of a dead executor are waited for.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
 
-/// What the allocator of an executor keeps for each slot, in bytes.
-const KEPT_MIN: u64 = 1024 * 1024;
+/// That part of what a slot may have is kept by the allocator of an executor, if it is between these bytes.
+const KEPT_PART: u64 = 32;
+const KEPT_MIN: u64 = 64 * 1024 * 1024;
 const KEPT_MAX: u64 = 256 * 1024 * 1024;
 /// The most that the C library takes for this setting.
 const MAPPED_MAX: u64 = 32 * 1024 * 1024;
@@ -48,14 +49,17 @@ struct Executor {
     process: Arc<Process>,
 }
 
-/// How the allocator of an executor is to deal with memory: large tables and lists lie in large pages, and
-/// what a task has freed stays for the next one, up to an eighth of what a slot may have. A fresh page costs
-/// as much as writing it.
+/// How the allocator of an executor is to deal with memory: large tables and lists lie in large pages. Where
+/// there is plenty, what a task has freed stays for the next one, for a fresh page costs as much as writing it;
+/// where there is little, the C library's own rules keep less.
 fn allocator(memory: u64, slots: u32) -> String {
-    let kept = (memory / u64::from(slots.max(1)) / 8).clamp(KEPT_MIN, KEPT_MAX);
-    // What is longer than that is a mapping of its own, which is gone when it is freed.
-    let mapped = kept.min(MAPPED_MAX);
-    format!("glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold={kept}:glibc.malloc.mmap_threshold={mapped}")
+    let large_pages = "glibc.malloc.hugetlb=1";
+    let kept = (memory / u64::from(slots.max(1)) / KEPT_PART).min(KEPT_MAX);
+    if kept < KEPT_MIN {
+        return large_pages.to_owned();
+    }
+    // What is longer than the last of them is a mapping of its own, which is gone when it is freed.
+    format!("{large_pages}:glibc.malloc.trim_threshold={kept}:glibc.malloc.mmap_threshold={MAPPED_MAX}")
 }
 
 /// The running executors, by application attempt.
