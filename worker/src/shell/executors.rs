@@ -50,8 +50,8 @@ struct Executor {
 }
 
 /// How the allocator of an executor is to deal with memory: large tables and lists lie in large pages. Where
-/// there is plenty, what a task has freed stays for the next one, for a fresh page costs as much as writing it;
-/// where there is little, the C library's own rules keep less.
+/// there is plenty, what a task has freed stays for the next one, for a fresh page costs as much as writing
+/// it; where there is little, the C library's own rules keep less.
 fn allocator(memory: u64, slots: u32) -> String {
     let large_pages = "glibc.malloc.hugetlb=1";
     let kept = (memory / u64::from(slots.max(1)) / KEPT_PART).min(KEPT_MAX);
