@@ -86,8 +86,8 @@ fn short_word(bytes: &[u8]) -> u64 {
 pub trait Kept: Copy {
     /// Of a digest.
     fn of(digest: Digest) -> Self;
-    /// Whether it is that of a key with this digest, as far as can be said without the key.
-    fn may_be(self, digest: Digest) -> bool;
+    /// Whether its key is the one with this digest; `same` compares the keys.
+    fn is(self, digest: Digest, same: impl FnOnce() -> bool) -> bool;
     /// The digest of its key.
     fn digest<'s, K: Key<'s>>(self, key: &K) -> Digest;
 }
@@ -98,8 +98,9 @@ impl Kept for Digest {
         digest
     }
     #[inline(always)]
-    fn may_be(self, digest: Digest) -> bool {
-        self == digest
+    fn is(self, digest: Digest, same: impl FnOnce() -> bool) -> bool {
+        // Where equal digests mean equal keys, the keys, which may lie elsewhere, are not looked at.
+        self == digest && (digest.is_exact() || same())
     }
     #[inline(always)]
     fn digest<'s, K: Key<'s>>(self, _key: &K) -> Digest {
@@ -111,8 +112,8 @@ impl Kept for () {
     #[inline(always)]
     fn of(_digest: Digest) -> Self {}
     #[inline(always)]
-    fn may_be(self, _digest: Digest) -> bool {
-        true
+    fn is(self, _digest: Digest, same: impl FnOnce() -> bool) -> bool {
+        same()
     }
     #[inline(always)]
     fn digest<'s, K: Key<'s>>(self, key: &K) -> Digest {

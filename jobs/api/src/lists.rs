@@ -25,7 +25,7 @@ pub struct List {
 }
 
 /// Places for lists, one behind the other.
-pub struct Places {
+struct Places {
     /// Where each list begins.
     starts: Vec<u32>,
     sum: u32,
@@ -33,7 +33,7 @@ pub struct Places {
 
 impl Places {
     /// The next place is for this list.
-    pub fn place(&mut self, list: &mut List) {
+    fn place(&mut self, list: &mut List) {
         let number = std::mem::replace(&mut list.number, self.sum);
         self.starts[number as usize] = self.sum;
         self.sum += list.len;
@@ -93,13 +93,20 @@ impl<'s, V: Record<'s>> Values<V> {
         list.len += 1;
     }
 
+    /// Puts the values into the order of their lists.
+    pub fn arrange<'l>(&self, order: impl Iterator<Item = &'l mut List>) {
+        let mut places = self.places();
+        order.for_each(|list| places.place(list));
+        self.arrange_at(places);
+    }
+
     /// Before the values are put into an order.
-    pub fn places(&self) -> Places {
+    fn places(&self) -> Places {
         Places { starts: vec![0; self.inner.borrow().count as usize], sum: 0 }
     }
 
     /// Puts the values where their lists have places.
-    pub fn arrange(&self, places: Places) {
+    fn arrange_at(&self, places: Places) {
         let inner = &mut *self.inner.borrow_mut();
         let mut starts = places.starts;
         let mut targets = std::mem::take(&mut inner.lists);
@@ -111,13 +118,12 @@ impl<'s, V: Record<'s>> Values<V> {
         arrange(&mut inner.values, targets);
     }
 
-    /// Gives the values of a list that has a place to `visit`, in the order in which they came, until it says
-    /// no.
+    /// Shows the values of a list that has a place, in the order in which they came.
     #[inline(always)]
-    pub fn each(&self, list: List, visit: impl FnMut(&V) -> bool) {
+    pub fn show<R>(&self, list: List, show: impl FnOnce(&[V]) -> R) -> R {
         let inner = self.inner.borrow();
         let values = inner.values.get(list.number as usize..).and_then(|rest| rest.get(..list.len as usize));
-        let _ = values.unwrap_or_default().iter().all(visit);
+        show(values.unwrap_or_default())
     }
 
     /// Begins to take the values, one list after the other as they are arranged.
@@ -194,9 +200,7 @@ impl<'s, V: Record<'s>> Parts<List> for Lists<'_, V> {
     }
 
     fn arrange<'l>(&self, order: impl Iterator<Item = &'l mut List>) {
-        let mut places = self.0.places();
-        order.for_each(|list| places.place(list));
-        self.0.arrange(places);
+        self.0.arrange(order);
         self.0.take();
     }
 
@@ -247,8 +251,8 @@ impl<'s, V: Record<'s>, W: Record<'s>> Parts<TwoLists> for BothSides<'_, V, W> {
             lefts.place(left);
             rights.place(right);
         });
-        self.0.arrange(lefts);
-        self.1.arrange(rights);
+        self.0.arrange_at(lefts);
+        self.1.arrange_at(rights);
         self.0.take();
         self.1.take();
     }

@@ -93,8 +93,8 @@ pub trait Operator<'s>: Sealed + Serialize + DeserializeOwned + Clone + Send + S
         None
     }
 
-    /// Driver: a part of a partition that stands for all of it and costs much less to read, if there is such
-    /// a part: for samples.
+    /// A part of a partition that stands for all of it and costs much less to read, if there is such a part:
+    /// for samples. Driver and task find the same.
     #[doc(hidden)]
     fn excerpt(&self, _split: &Self::Split) -> Option<Excerpt<Self::Split>> {
         None

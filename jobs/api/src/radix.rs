@@ -24,12 +24,11 @@ pub fn sort<T>(
     if records.len() < RECORDS_MIN || u32::try_from(records.len()).is_err() {
         return records.sort_by(compare);
     }
-    let Some(mut places) = places(records, image) else { return records.sort_by(compare) };
     // Where many have one number, comparing them where they lie is faster than by their places.
     let many = records.len() / 8;
-    if places.chunk_by(|a, b| a.0 == b.0).any(|same| same.len() > many) {
-        return records.sort_by(compare);
-    }
+    let crowded = |places: &Vec<Place>| places.chunk_by(|a, b| a.0 == b.0).any(|same| same.len() > many);
+    let places = places(records, image).filter(|places| !crowded(places));
+    let Some(mut places) = places else { return records.sort_by(compare) };
     for same in places.chunk_by_mut(|a, b| a.0 == b.0) {
         if same.len() > 1 {
             same.sort_by(|a, b| compare(&records[a.1 as usize], &records[b.1 as usize]));

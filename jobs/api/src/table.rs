@@ -23,8 +23,7 @@ struct Entry<K, D, A> {
 impl<'s, K: Key<'s>, A> Entry<K, K::Kept, A> {
     #[inline(always)]
     fn is(&self, digest: Digest, key: &K) -> bool {
-        // Equal digests may mean equal keys; then the keys, which may lie elsewhere, are not looked at.
-        self.digest.may_be(digest) && (size_of::<K::Kept>() > 0 && digest.is_exact() || self.key == *key)
+        self.digest.is(digest, || self.key == *key)
     }
 }
 
@@ -80,14 +79,7 @@ where
     /// Combines what waits.
     #[inline(never)]
     fn drain(&mut self) {
-        let shift = 64 - self.bits;
-        let mut first = [0_usize; QUEUE];
-        for (waiting, first) in self.queue.iter().zip(&mut first) {
-            let slot = self.index[(waiting.hash >> shift) as usize];
-            *first = (slot as u32).wrapping_sub(1) as usize;
-        }
-        let touched = first.iter().filter_map(|entry| self.entries.get(*entry));
-        black_box(touched.fold(0, |sum, entry| sum ^ entry.digest.digest(&entry.key).low));
+        self.touch_hashes(self.queue.iter().map(|waiting| waiting.hash));
         let mut queue = std::mem::take(&mut self.queue);
         for waiting in queue.drain(..) {
             self.combine(waiting);
@@ -169,9 +161,15 @@ where
     where
         K: 'k,
     {
+        self.touch_hashes(keys.map(|key| key.digest().hash()));
+    }
+
+    #[inline(always)]
+    fn touch_hashes(&self, hashes: impl Iterator<Item = u64>) {
+        let shift = 64 - self.bits;
         let mut first = [usize::MAX; QUEUE];
-        for (key, first) in keys.zip(&mut first) {
-            let slot = self.index[(key.digest().hash() >> (64 - self.bits)) as usize];
+        for (hash, first) in hashes.zip(&mut first) {
+            let slot = self.index[(hash >> shift) as usize];
             *first = (slot as u32).wrapping_sub(1) as usize;
         }
         let touched = first.iter().filter_map(|entry| self.entries.get(*entry));

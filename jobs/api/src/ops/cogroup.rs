@@ -145,17 +145,10 @@ where
         if table.has_spilled() {
             return self.run_spilled(task, split, table.into_groups()?, sink);
         }
-        let mut places = values.places();
-        table.values_mut().for_each(|list| places.place(list));
-        values.arrange(places);
+        values.arrange(table.values_mut());
         let pair = |(key, right): (K, W), sink: &mut S| {
             let Some(list) = table.get(&key) else { return MORE };
-            let mut flow = MORE;
-            values.each(*list, |left| {
-                flow = sink((key.clone(), (left.clone(), right.clone())));
-                flow.is_continue()
-            });
-            flow
+            values.show(*list, |lefts| pairs(key, lefts, right, sink))
         };
         let mut waiting: Vec<(K, W)> = Vec::with_capacity(QUEUE);
         let flow = self.sides.right.run(task, &split.1, &mut |record| {
@@ -171,6 +164,23 @@ where
         }
         Ok(waiting.drain(..).try_for_each(|record| pair(record, sink)))
     }
+}
+
+/// Each value of the left side with one of the right. The last pair takes what it is made of.
+#[inline(always)]
+fn pairs<K: Clone, V: Clone, W: Clone>(
+    key: K,
+    lefts: &[V],
+    right: W,
+    sink: &mut impl FnMut((K, (V, W))) -> Flow,
+) -> Flow {
+    let Some((last, others)) = lefts.split_last() else { return MORE };
+    for left in others {
+        if sink((key.clone(), (left.clone(), right.clone()))).is_break() {
+            return ENOUGH;
+        }
+    }
+    sink((key, (last.clone(), right)))
 }
 
 /// The left side of a join in runs.
@@ -207,10 +217,8 @@ where
                 let partner = lefts.iter().find(|(_, left, _)| found == digest && *left == key);
                 if let Some((_, _, lefts)) = partner {
                     for right in values {
-                        for left in lefts {
-                            if sink((key.clone(), (left.clone(), right.clone()))).is_break() {
-                                return ENOUGH;
-                            }
+                        if pairs(key.clone(), lefts, right, sink).is_break() {
+                            return ENOUGH;
                         }
                     }
                 }

@@ -2,6 +2,7 @@
 //! of a partition, only a few places of it are read.
 
 use crate::operator::{ENOUGH, Flow, MORE, Operator, sealed};
+use crate::ops::narrow::passes_on;
 use crate::plan::{Needs, Parents};
 use crate::task::Task;
 use firesteel_common::Result;
@@ -32,29 +33,15 @@ impl<Op> Excerpts<Op> {
 
 impl<'s, Op: Operator<'s>> Operator<'s> for Excerpts<Op> {
     type Item = Op::Item;
-    type Split = Vec<Op::Split>;
+    passes_on!();
 
-    fn splits(&self) -> Result<Vec<Self::Split>> {
-        let places = |split| match self.op.excerpt(&split) {
-            Some(excerpt) => excerpt.places,
-            None => vec![split],
-        };
-        Ok(self.op.splits()?.into_iter().map(places).collect())
-    }
-
-    fn describe(&self, split: &Self::Split, needs: &mut Needs) -> Result<()> {
-        split.iter().try_for_each(|place| self.op.describe(place, needs))
-    }
-
-    fn parents(&self, parents: &mut Parents<'s>) {
-        self.op.parents(parents);
-    }
-
-    fn run<S>(&self, task: &Task<'s>, split: &Self::Split, sink: &mut S) -> Result<Flow>
+    fn run<S>(&self, task: &Task<'s>, split: &Op::Split, sink: &mut S) -> Result<Flow>
     where
         S: FnMut(Op::Item) -> Flow,
     {
-        for place in split {
+        // Found here and not by the driver: a task is then told as little as any other.
+        let Some(excerpt) = self.op.excerpt(split) else { return self.op.run(task, split, sink) };
+        for place in &excerpt.places {
             if self.op.run(task, place, sink)?.is_break() {
                 return Ok(ENOUGH);
             }
