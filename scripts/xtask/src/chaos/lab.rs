@@ -6,7 +6,7 @@ use super::jobs::{Job, Kind, Run};
 use super::proc::{self, Process};
 use crate::failed;
 use firesteel_common::error::{Error, ErrorCode, Result};
-use firesteel_common::event::{AppEvent, LoggedEvent, StartCause};
+use firesteel_common::event::{AppEvent, LoggedEvent, LossReason, StartCause};
 use firesteel_common::http::{AppState, AppStatus, SubmitRequest, WorkerInfo};
 use firesteel_common::id::{AppId, TaskId, WorkerId};
 use firesteel_tests::cluster::{Cluster, Setup};
@@ -269,6 +269,22 @@ impl Lab {
         self.faults.path().to_owned()
     }
 
+    /// Runs something while a standing token is in place: what it gave, and how often the fault has happened.
+    ///
+    /// # Errors
+    /// If the token cannot be planted, or what `run` fails with.
+    pub fn standing<T>(&self, point: &str, fault: &str, run: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
+        let (token, left) =
+            (self.faults().join(format!("{point}*")), self.faults().join(format!("fired-{point}*")));
+        let failed = |cause: std::io::Error| Error::io("planting a fault", &cause);
+        std::fs::write(&token, fault).map_err(failed)?;
+        let ran = run();
+        std::fs::remove_file(&token).map_err(failed)?;
+        let fired = std::fs::read_to_string(&left).unwrap_or_default().lines().count() as u64;
+        let _ = std::fs::remove_file(&left);
+        Ok((ran?, fired))
+    }
+
     /// The workers as the master sees them.
     ///
     /// # Errors
@@ -406,6 +422,26 @@ pub fn work(log: &[LoggedEvent], worker: WorkerId) -> (usize, usize) {
         }
     }
     (finished, running.len())
+}
+
+/// Map outputs of first attempts that were found to be no good: stages and partitions.
+pub fn lost_outputs(log: &[LoggedEvent]) -> BTreeSet<(u32, u32)> {
+    let lost = log.iter().filter_map(|line| match &line.event {
+        AppEvent::OutputLost { task, reason: LossReason::FetchFailed, .. } if task.attempt == 0 => {
+            Some((task.stage.0, task.partition))
+        }
+        _ => None,
+    });
+    lost.collect()
+}
+
+/// Tasks that have written records: in a job without a shuffle they have stored partitions.
+pub fn stores(log: &[LoggedEvent]) -> u64 {
+    let stored = |line: &&LoggedEvent| match &line.event {
+        AppEvent::TaskFinished { metrics, .. } => metrics.written_records > 0,
+        _ => false,
+    };
+    log.iter().filter(stored).count() as u64
 }
 
 /// Whether nothing ran again but what was lost.

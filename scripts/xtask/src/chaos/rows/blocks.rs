@@ -2,10 +2,10 @@
 
 use super::Trial;
 use crate::chaos::jobs::{Job, Kind};
-use crate::chaos::lab::{Finding, Lab, ensure, only_lost_ran_again, until};
+use crate::chaos::lab::{Finding, Lab, ensure, lost_outputs, only_lost_ran_again, stores, until};
 use crate::nothing;
-use firesteel_common::error::{Error, Result};
-use firesteel_common::event::{AppEvent, FetchCause, LossReason};
+use firesteel_common::error::Result;
+use firesteel_common::event::{AppEvent, FetchCause};
 use firesteel_common::http::SubmitRequest;
 use firesteel_tests::cluster::artifact;
 use std::collections::BTreeSet;
@@ -15,9 +15,9 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 /// The standing token of this point, and what it leaves.
-const TOKEN: &str = "executor.map_output*";
+const TOKEN: &str = "executor.map_output";
 /// The same for cached partitions.
-const KEPT: &str = "executor.cached*";
+const KEPT: &str = "executor.cached";
 /// Map outputs of one job.
 const OUTPUTS: u64 = 125;
 
@@ -52,8 +52,6 @@ fn kept_flipped(trial: &mut Trial) -> Result<Finding> {
     let partitions = trial.amount(40, OUTPUTS);
     let lab = Lab::open(&Lab::setup(2))?;
     let plugin = lab.cluster.upload(&artifact("libnaughty.so")?)?.hash;
-    let (token, left) = (lab.faults().join(KEPT), lab.faults().join(format!("fired-{KEPT}")));
-    let failed = |cause: std::io::Error| Error::io("planting a fault", &cause);
     let (mut fired, mut detected) = (0, 0);
     for place in ["memory", "disk"] {
         let args =
@@ -62,16 +60,12 @@ fn kept_flipped(trial: &mut Trial) -> Result<Finding> {
         let request = SubmitRequest { plugin: Some(plugin), entry: "keep".into(), args, ..nothing() };
         let (_, right) = lab.cluster.run(&request)?;
         for _ in 0..rounds {
-            std::fs::write(&token, format!("flip {}", trial.draw.any())).map_err(failed)?;
-            let ran = lab.cluster.run(&request);
-            std::fs::remove_file(&token).map_err(failed)?;
-            let (app, found) = ran?;
+            let fault = format!("flip {}", trial.draw.any());
+            let ((app, found), flips) = lab.standing(KEPT, &fault, || lab.cluster.run(&request))?;
             ensure(found == right, "an answer from damaged partitions is another one")?;
             // They are stored by the first of three jobs, and by each that has to make them anew.
-            let stores = lab.cluster.events(app)?.iter().filter(|line| is_store(&line.event)).count() as u64;
+            let stores = stores(&lab.cluster.events(app)?);
             ensure(stores == 3 * partitions, format!("{stores} partitions were made, not 3 x {partitions}"))?;
-            let flips = std::fs::read_to_string(&left).unwrap_or_default().lines().count() as u64;
-            let _ = std::fs::remove_file(&left);
             ensure(flips == stores, format!("{flips} bits have flipped in {stores} partitions"))?;
             fired += 2 * partitions;
             detected += stores - partitions;
@@ -82,34 +76,18 @@ fn kept_flipped(trial: &mut Trial) -> Result<Finding> {
     Ok(finding.with("cached_detected", format!("{detected}/{fired}")))
 }
 
-/// Whether a task has written records: in a job without a shuffle it has stored a partition.
-fn is_store(event: &AppEvent) -> bool {
-    matches!(event, AppEvent::TaskFinished { metrics, .. } if metrics.written_records > 0)
-}
-
 /// Runs a job whose every map output is spoiled once.
 fn spoiled(lab: &Lab, trial: &mut Trial, how: &str, files: u64) -> Result<Finding> {
     let job = Job::of(&lab.cluster, Kind::Wordcount, (100, files), &mut trial.draw)?;
-    let (token, left) = (lab.faults().join(TOKEN), lab.faults().join(format!("fired-{TOKEN}")));
-    let failed = |cause: std::io::Error| Error::io("planting a fault", &cause);
-    std::fs::write(&token, format!("{how} {}", trial.draw.any())).map_err(failed)?;
-    let (app, run) = lab.submit(&job)?;
-    let finding = lab.verdict(app, &job, &run);
-    std::fs::remove_file(&token).map_err(failed)?;
-    let fired = std::fs::read_to_string(&left).unwrap_or_default().lines().count() as u64;
-    let _ = std::fs::remove_file(&left);
+    let fault = format!("{how} {}", trial.draw.any());
+    let ((app, finding), fired) = lab.standing(TOKEN, &fault, || {
+        let (app, run) = lab.submit(&job)?;
+        Ok((app, lab.verdict(app, &job, &run)))
+    })?;
     let log = lab.events(app)?;
     only_lost_ran_again(&log)?;
     // Each spoiled output is thrown away, because its bytes were seen to be wrong.
-    let lost: BTreeSet<(u32, u32)> = log
-        .iter()
-        .filter_map(|line| match &line.event {
-            AppEvent::OutputLost { task, reason: LossReason::FetchFailed, .. } if task.attempt == 0 => {
-                Some((task.stage.0, task.partition))
-            }
-            _ => None,
-        })
-        .collect();
+    let lost = lost_outputs(&log);
     let corrupt: BTreeSet<(u32, u32)> = log
         .iter()
         .filter_map(|line| match &line.event {

@@ -2,10 +2,10 @@
 //! on disk, in the segments of shared values and in the copies that workers keep of them.
 
 use super::Trial;
-use crate::chaos::lab::{Finding, Lab, ensure, only_lost_ran_again};
+use crate::chaos::lab::{Finding, Lab, ensure, lost_outputs, only_lost_ran_again, stores};
 use crate::nothing;
 use firesteel_common::error::{Error, ErrorCode, Result};
-use firesteel_common::event::{AppEvent, LoggedEvent, LossReason};
+use firesteel_common::event::{AppEvent, LoggedEvent};
 use firesteel_common::http::SubmitRequest;
 use firesteel_common::id::PluginHash;
 use firesteel_tests::cluster::{Setup, artifact};
@@ -66,15 +66,8 @@ impl Ground {
         right: &[u8],
         detected: impl Fn(&[LoggedEvent]) -> u64,
     ) -> Result<Flips> {
-        let (token, left) =
-            (self.lab.faults().join(format!("{point}*")), self.lab.faults().join(format!("fired-{point}*")));
-        let failed = |cause: std::io::Error| Error::io("planting a fault", &cause);
-        std::fs::write(&token, format!("flip {}", trial.draw.any())).map_err(failed)?;
-        let ran = self.lab.cluster.run(request);
-        std::fs::remove_file(&token).map_err(failed)?;
-        let fired = std::fs::read_to_string(&left).unwrap_or_default().lines().count() as u64;
-        let _ = std::fs::remove_file(&left);
-        let (app, found) = ran?;
+        let fault = format!("flip {}", trial.draw.any());
+        let ((app, found), fired) = self.lab.standing(point, &fault, || self.lab.cluster.run(request))?;
         ensure(found == right, format!("{point}: an answer from damaged bytes is another one"))?;
         let log = self.lab.events(app)?;
         only_lost_ran_again(&log)?;
@@ -154,24 +147,15 @@ fn outputs(ground: &Ground, trial: &mut Trial) -> Result<Finding> {
         ("spilled_detected", "worker.spilled", TO_KEEP),
     ] {
         let args = [("maps", &*tasks.to_string()), ("reducers", "4"), ("numbers", &*numbers.to_string())];
-        let flips = ground.run(trial, point, &ground.request("exchange", &args), lost_outputs)?;
+        let flips = ground.run(trial, point, &ground.request("exchange", &args), outputs_lost)?;
         finding = finding.and(found(name, tasks, &flips)?);
     }
     Ok(finding)
 }
 
-/// Map outputs of first attempts that were found to be no good.
-fn lost_outputs(log: &[LoggedEvent]) -> u64 {
-    let lost: BTreeSet<(u32, u32)> = log
-        .iter()
-        .filter_map(|line| match &line.event {
-            AppEvent::OutputLost { task, reason: LossReason::FetchFailed, .. } if task.attempt == 0 => {
-                Some((task.stage.0, task.partition))
-            }
-            _ => None,
-        })
-        .collect();
-    lost.len() as u64
+/// How many map outputs were found to be no good.
+fn outputs_lost(log: &[LoggedEvent]) -> u64 {
+    lost_outputs(log).len() as u64
 }
 
 /// Partitions that are kept on disk: each is made anew, by the first of three jobs and by each other one.
@@ -184,15 +168,6 @@ fn partitions(ground: &Ground, trial: &mut Trial) -> Result<Finding> {
     ensure(stores == 3 * count, format!("{stores} partitions were made, not 3 x {count}"))?;
     ensure(fired == stores, format!("{fired} bits have flipped in {stores} partitions"))?;
     found("partitions_detected", 2 * count, &Flips { fired: fired - count, detected: stores - count })
-}
-
-/// Tasks that have written records: in a job without a shuffle they have stored partitions.
-fn stores(log: &[LoggedEvent]) -> u64 {
-    let stored = |line: &&LoggedEvent| match &line.event {
-        AppEvent::TaskFinished { metrics, .. } => metrics.written_records > 0,
-        _ => false,
-    };
-    log.iter().filter(stored).count() as u64
 }
 
 /// Copies of shared values that were stored: each is one record that is written, but not by what carries
@@ -219,7 +194,7 @@ fn values(ground: &Ground, trial: &mut Trial) -> Result<Finding> {
     let count = trial.amount(20, 500);
     let args = [("values", &*count.to_string()), ("numbers", "1000"), ("rounds", "1")];
     let request = ground.request("share", &args);
-    let flips = ground.run(trial, "executor.map_output", &request, lost_outputs)?;
+    let flips = ground.run(trial, "executor.map_output", &request, outputs_lost)?;
     found("values_detected", count, &flips)
 }
 
